@@ -1,0 +1,182 @@
+//! A slot lends, changes and empties, whatever the users' code does meanwhile.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::*;
+
+type Log = Rc<RefCell<Vec<String>>>;
+
+/// A guest with a name, which can come back to its slot when it is dropped.
+struct Guest {
+    name: &'static str,
+    log: Log,
+    at_drop: Option<Box<dyn FnOnce()>>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.log.borrow_mut().push(format!("drop {}", self.name));
+        if let Some(script) = self.at_drop.take() {
+            script();
+        }
+    }
+}
+
+fn guest(name: &'static str, log: &Log) -> Box<Guest> {
+    Box::new(Guest { name, log: log.clone(), at_drop: None })
+}
+
+fn replace_by(next: Box<Guest>) -> SlotChange<Guest> {
+    Box::new(move |old| {
+        drop(old);
+        next
+    })
+}
+
+fn name(slot: &Slot<Guest>) -> Option<&'static str> {
+    match slot.lend(|guest| guest.name) {
+        Lent::Gave(name) => Some(name),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_protocol_at_home_is_lent_and_comes_back() {
+    let log = Log::default();
+    let slot = Slot::new(guest("a", &log));
+    assert_eq!(name(&slot), Some("a"));
+    assert!(!slot.is_lent() && !slot.is_empty());
+}
+
+#[test]
+fn a_protocol_that_is_out_cannot_be_lent_again() {
+    let log = Log::default();
+    let slot = Slot::new(guest("a", &log));
+    let inner = slot.lend(|_| (slot.is_lent(), matches!(slot.lend(|_| ()), Lent::Nobody)));
+    assert!(matches!(inner, Lent::Gave((true, true))));
+}
+
+#[test]
+fn a_change_at_home_happens_at_once() {
+    let log = Log::default();
+    let slot = Slot::new(guest("a", &log));
+    // T-24
+    slot.change(replace_by(guest("b", &log))).unwrap();
+    assert_eq!(*log.borrow(), ["drop a"]);
+    assert_eq!(name(&slot), Some("b"));
+}
+
+#[test]
+fn a_change_in_a_callback_happens_when_it_returns() {
+    let log = Log::default();
+    let slot = Slot::new(guest("a", &log));
+    // T-24
+    let lent = slot.lend(|guest_a| {
+        slot.change(replace_by(guest("b", &log))).unwrap();
+        slot.change(replace_by(guest("c", &log))).unwrap();
+        assert!(log.borrow().is_empty());
+        guest_a.name
+    });
+    assert!(matches!(lent, Lent::Gave("a")));
+    assert_eq!(*log.borrow(), ["drop a", "drop b"]);
+    assert_eq!(name(&slot), Some("c"));
+}
+
+#[test]
+fn a_callback_that_panics_leaves_its_protocol_at_home_with_the_changes_made() {
+    let log = Log::default();
+    let slot = Slot::new(guest("a", &log));
+    let lent: Lent<()> = slot.lend(|_| {
+        slot.change(replace_by(guest("b", &log))).unwrap();
+        panic!("on purpose");
+    });
+    assert!(matches!(lent, Lent::Panicked(_)));
+    assert_eq!(name(&slot), Some("b"));
+}
+
+#[test]
+fn a_change_that_panics_leaves_the_slot_empty_and_says_so() {
+    let log = Log::default();
+    let slot = Slot::new(guest("a", &log));
+    assert!(slot.change(Box::new(|_| panic!("on purpose"))).is_err());
+    assert!(slot.is_empty());
+
+    let slot = Slot::new(guest("b", &log));
+    let lent = slot.lend(|_| slot.change(Box::new(|_| panic!("on purpose"))));
+    assert!(matches!(lent, Lent::Panicked(_)));
+    assert!(slot.is_empty());
+    assert_eq!(*log.borrow(), ["drop a", "drop b"]);
+}
+
+#[test]
+fn an_emptied_slot_stays_empty() {
+    let log = Log::default();
+    let slot = Slot::new(guest("a", &log));
+    slot.empty().unwrap();
+    slot.empty().unwrap();
+    assert_eq!(*log.borrow(), ["drop a"]);
+    slot.change(replace_by(guest("b", &log))).unwrap();
+    assert_eq!(*log.borrow(), ["drop a", "drop b"], "the change is dropped unrun");
+    assert_eq!(name(&slot), None);
+}
+
+#[test]
+fn a_slot_emptied_in_a_callback_is_empty_when_it_returns() {
+    let log = Log::default();
+    let slot = Slot::new(guest("a", &log));
+    let lent = slot.lend(|_| {
+        slot.change(replace_by(guest("b", &log))).unwrap();
+        slot.empty().unwrap();
+        slot.change(replace_by(guest("c", &log))).unwrap();
+    });
+    assert!(matches!(lent, Lent::Gave(())));
+    assert!(slot.is_empty());
+    let mut dropped = log.borrow().clone();
+    dropped.sort();
+    assert_eq!(dropped, ["drop a", "drop b", "drop c"]);
+}
+
+#[test]
+fn a_destructor_that_panics_is_answered() {
+    let log = Log::default();
+    let panicking = || {
+        let mut guest = guest("a", &log);
+        guest.at_drop = Some(Box::new(|| panic!("on purpose")));
+        Slot::new(guest)
+    };
+    assert!(panicking().empty().is_err());
+    let slot = panicking();
+    assert!(matches!(slot.lend(|_| slot.empty()), Lent::Panicked(_)));
+    assert!(panicking().change(replace_by(guest("b", &log))).is_err());
+}
+
+/// At every place where a protocol can be dropped its destructor uses the slot in every way.
+#[test]
+fn destructors_may_come_back_to_their_slot() {
+    for place in ["changed at home", "changed in a callback", "emptied", "emptied in a callback"] {
+        let log = Log::default();
+        let slot = Rc::new(Slot::new(guest("a", &log)));
+        let (again, inner_log) = (slot.clone(), log.clone());
+        let script = move || {
+            assert!(matches!(again.lend(|_| ()), Lent::Nobody));
+            again.change(replace_by(guest("from the destructor", &inner_log))).unwrap();
+            again.is_empty();
+            again.is_lent();
+        };
+        slot.lend(|guest| guest.at_drop = Some(Box::new(script)));
+        match place {
+            "changed at home" => slot.change(replace_by(guest("b", &log))).unwrap(),
+            "changed in a callback" => {
+                slot.lend(|_| slot.change(replace_by(guest("b", &log))).unwrap());
+            }
+            "emptied" => slot.empty().unwrap(),
+            _ => {
+                slot.lend(|_| slot.empty().unwrap());
+            }
+        }
+        let expected =
+            if place.starts_with("changed") { Some("from the destructor") } else { None };
+        assert_eq!(name(&slot), expected, "{place}");
+    }
+}

@@ -1,0 +1,407 @@
+//! The handle on a connection, as its protocol sees it.
+
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{
+    Address, Cause, Flow, LimitsError, Protocol, RawTransport, TransportStatistics,
+    WithProtocolError, WriteLimits,
+};
+
+/// The handle on a connection, as its protocol sees it.
+///
+/// Clones are shares of one handle, and dropping them does nothing to the connection: the loop owns it.
+/// Every method may be called at any time, also after the connection was lost; none ever calls a protocol.
+///
+/// The asyncio counterpart is `asyncio.Transport` (transports.py).
+#[derive(Clone)]
+pub struct Transport(Rc<Face>);
+
+/// What the shares of a handle have in common. [`Transport::raise`] puts another transport behind it.
+struct Face {
+    raw: RefCell<Rc<dyn RawTransport>>,
+}
+
+/// Writing.
+impl Transport {
+    /// Sends `data`, which is copied if it cannot be sent at once.
+    ///
+    /// It never blocks. Inside a step of the loop (a callback, a step of a task) the bytes are gathered, and
+    /// what the step wrote leaves together when it ends; 64 KiB leave at once. A process that ends before
+    /// the step does (`process::exit`, `exec`, a kill) loses them: [`flush`](Transport::flush) first.
+    ///
+    /// The answer says whether to go on; [`Flow::Closed`] means that the bytes were dropped. A closing
+    /// connection that still sends takes more. Empty `data` does nothing.
+    pub fn write(&self, data: &[u8]) -> Flow {
+        self.raw().write(data)
+    }
+
+    /// As [`write`](Transport::write), of bytes that need not be copied: 4 KiB and more are kept as they are.
+    pub fn write_bytes(&self, data: Bytes) -> Flow {
+        self.raw().write_bytes(data)
+    }
+
+    /// As [`write`](Transport::write), of several pieces, which leave together and in order.
+    ///
+    /// ```
+    /// # fn example(transport: &tidegate_protocols::Transport) {
+    /// transport.writelines(["HTTP/1.0 200 OK\r\n", "\r\n"]);
+    /// # }
+    /// ```
+    pub fn writelines<I>(&self, lines: I) -> Flow
+    where
+        I: IntoIterator,
+        I::Item: AsRef<[u8]>,
+    {
+        // The iterator is a user's code: it is at its end before the transport is asked.
+        let lines: Vec<I::Item> = lines.into_iter().collect();
+        let lines: Vec<&[u8]> = lines.iter().map(AsRef::as_ref).collect();
+        self.raw().writelines(&lines)
+    }
+
+    /// Offers everything to the system now, and waits until it has taken all.
+    ///
+    /// # Errors
+    ///
+    /// The cause of the connection's loss, if bytes that were accepted could not be sent.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing about the bytes.
+    pub fn flush(&self) -> Flush {
+        Flush(self.clone())
+    }
+
+    /// Ends the writing direction: what was written before is sent, then the peer reads the end of the
+    /// stream. Reading goes on. Further calls do nothing, and so do calls while the connection closes.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where [`can_write_eof`](Transport::can_write_eof) is
+    /// false, or what the system answers if the end could be sent at once.
+    pub fn write_eof(&self) -> io::Result<()> {
+        self.raw().write_eof()
+    }
+
+    /// Whether the writing direction can be ended on its own.
+    pub fn can_write_eof(&self) -> bool {
+        self.raw().can_write_eof()
+    }
+
+    /// What a write would answer now.
+    pub fn flow(&self) -> Flow {
+        self.raw().flow()
+    }
+
+    /// How many bytes were accepted and not yet taken by the system, those of the present step included.
+    pub fn get_write_buffer_size(&self) -> usize {
+        self.raw().get_write_buffer_size()
+    }
+
+    /// The limits at which writing is paused and resumed.
+    pub fn get_write_buffer_limits(&self) -> WriteLimits {
+        self.raw().get_write_buffer_limits()
+    }
+
+    /// Sets the limits at which writing is paused and resumed, as [`WriteLimits::new`] makes them.
+    ///
+    /// Lower limits may pause at once; higher ones never resume by themselves, the next sending does.
+    ///
+    /// # Errors
+    ///
+    /// If `low` is above `high`; the old limits stay.
+    pub fn set_write_buffer_limits(
+        &self,
+        high: Option<usize>,
+        low: Option<usize>,
+    ) -> Result<(), LimitsError> {
+        let raw = self.raw();
+        let limits = match (high, low) {
+            (None, None) => raw.default_write_buffer_limits(),
+            _ => WriteLimits::new(high, low)?,
+        };
+        raw.set_write_buffer_limits(limits);
+        Ok(())
+    }
+}
+
+/// Reading.
+impl Transport {
+    /// Stops reading: neither data nor the end of the stream is noticed until
+    /// [`resume_reading`](Transport::resume_reading). Nothing is lost.
+    pub fn pause_reading(&self) {
+        self.raw().pause_reading();
+    }
+
+    /// Goes on reading.
+    pub fn resume_reading(&self) {
+        self.raw().resume_reading();
+    }
+
+    /// Whether reading goes on: not paused, not closing, and not at the end of the stream.
+    pub fn is_reading(&self) -> bool {
+        self.raw().is_reading()
+    }
+
+    /// Whether the peer was seen to hang up; it can be known while reading is paused.
+    pub fn peer_hung_up(&self) -> bool {
+        self.raw().peer_hung_up()
+    }
+}
+
+/// Closing.
+impl Transport {
+    /// Closes: reading stops at once, what was written is still sent, then
+    /// [`connection_lost`](Protocol::connection_lost) follows with no cause.
+    ///
+    /// A peer that never reads keeps it waiting; [`abort`](Transport::abort) still works. Input that was
+    /// not read makes the system answer with a reset, which can destroy what was sent last: see
+    /// [`close_lingering`](Transport::close_lingering).
+    pub fn close(&self) {
+        self.raw().close();
+    }
+
+    /// Ends the connection now: what the system has refused so far is dropped, and
+    /// [`connection_lost`](Protocol::connection_lost) follows with no cause.
+    pub fn abort(&self) {
+        self.raw().abort();
+    }
+
+    /// As [`close`](Transport::close), and reads on after everything is sent, so that the last bytes reach a
+    /// peer that is still sending: until it ends too, or has sent `bytes` more, or `time` has passed.
+    pub fn close_lingering(&self, bytes: usize, time: Duration) {
+        self.raw().close_lingering(bytes, time);
+    }
+
+    /// As [`abort`](Transport::abort), with a cause for [`connection_lost`](Protocol::connection_lost).
+    ///
+    /// A cause that is no error of the operating system is reported to the loop's exception handler too.
+    pub fn fail(&self, cause: Cause) {
+        self.raw().fail(cause);
+    }
+
+    /// Whether the connection is closing or lost.
+    pub fn is_closing(&self) -> bool {
+        self.raw().is_closing()
+    }
+
+    /// Waits until [`connection_lost`](Protocol::connection_lost) was delivered, and answers with its cause.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing; any number may wait.
+    pub fn closed(&self) -> Closed {
+        Closed(self.clone())
+    }
+}
+
+/// The protocol.
+impl Transport {
+    /// Makes `protocol` the protocol of this connection: at once, or when the callback that is running
+    /// returns. It gets every later callback, and no `connection_made`; the old one is dropped.
+    pub fn set_protocol(&self, protocol: impl Protocol) {
+        self.raw().change_protocol(Box::new(|old| {
+            drop(old);
+            Box::new(protocol)
+        }));
+    }
+
+    /// As [`set_protocol`](Transport::set_protocol), with the new protocol made of the old one.
+    pub fn wrap_protocol(
+        &self,
+        wrap: impl FnOnce(Box<dyn Protocol>) -> Box<dyn Protocol> + 'static,
+    ) {
+        self.raw().change_protocol(Box::new(wrap));
+    }
+
+    /// Looks at the protocol, which must be of type `P`. The asyncio counterpart is `get_protocol`.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`](WithProtocolError::Busy) inside one of its callbacks,
+    /// [`OtherType`](WithProtocolError::OtherType) if it is no `P`, [`Lost`](WithProtocolError::Lost) once
+    /// the connection is.
+    ///
+    /// ```
+    /// # use tidegate_protocols::{Protocol, Transport, WithProtocolError};
+    /// struct Counter(u32);
+    /// impl Protocol for Counter {}
+    ///
+    /// fn count(transport: &Transport) -> Result<u32, WithProtocolError> {
+    ///     transport.with_protocol(|counter: &mut Counter| counter.0)
+    /// }
+    /// ```
+    pub fn with_protocol<P: Protocol, R>(
+        &self,
+        look: impl FnOnce(&mut P) -> R,
+    ) -> Result<R, WithProtocolError> {
+        let (mut look, mut answer) = (Some(look), Err(WithProtocolError::OtherType));
+        let raw = self.raw();
+        let looked = catch_unwind(AssertUnwindSafe(|| {
+            raw.with_protocol(&mut |protocol| {
+                let protocol: &mut dyn Any = protocol;
+                if let Some(protocol) = protocol.downcast_mut()
+                    && let Some(look) = look.take()
+                {
+                    answer = Ok(look(protocol));
+                }
+            })
+        }));
+        match looked {
+            Ok(looked) => looked.and(answer),
+            Err(payload) => {
+                // If it was a change of protocol asked for by `look`, nobody is left to receive.
+                if raw.with_protocol(&mut |_| {}) == Err(WithProtocolError::Lost) {
+                    raw.fail(Cause::of_panic(&*payload));
+                }
+                resume_unwind(payload)
+            }
+        }
+    }
+}
+
+/// What is known of the connection.
+impl Transport {
+    /// The peer's address; kept after the loss.
+    pub fn peername(&self) -> Option<Address> {
+        self.raw().peername()
+    }
+
+    /// The own address; kept after the loss.
+    pub fn sockname(&self) -> Option<Address> {
+        self.raw().sockname()
+    }
+
+    /// The information of type `T`, such as [`PeerName`](crate::PeerName), if there is any.
+    ///
+    /// ```
+    /// # fn example(transport: &tidegate_protocols::Transport) {
+    /// use tidegate_protocols::PeerName;
+    ///
+    /// if let Some(PeerName(address)) = transport.get_extra_info() {
+    ///     println!("connected to {address}");
+    /// }
+    /// # }
+    /// ```
+    pub fn get_extra_info<T: Any + Clone>(&self) -> Option<T> {
+        let found = self.raw().extra_info(TypeId::of::<T>())?;
+        found.downcast_ref::<T>().cloned()
+    }
+
+    /// Looks at the socket, to set an option, say. None if there is no socket, or none any more.
+    ///
+    /// Reading, writing or closing it behind the transport's back breaks the connection.
+    pub fn with_socket<R>(&self, look: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
+        let (mut look, mut answer) = (Some(look), None);
+        self.raw().with_socket(&mut |socket| {
+            if let Some(look) = look.take() {
+                answer = Some(look(socket));
+            }
+        });
+        answer
+    }
+
+    /// Counts of what the transport has done so far.
+    pub fn statistics(&self) -> TransportStatistics {
+        self.raw().statistics()
+    }
+}
+
+/// For those who write transports and layers.
+impl Transport {
+    /// A handle on `raw`.
+    pub fn new(raw: Rc<dyn RawTransport>) -> Transport {
+        Transport(Rc::new(Face { raw: RefCell::new(raw) }))
+    }
+
+    /// What is behind the handle now.
+    pub fn raw(&self) -> Rc<dyn RawTransport> {
+        self.0.raw.borrow().clone()
+    }
+
+    /// Puts another transport behind this handle and all its shares, one that stands on the present one.
+    ///
+    /// `above` is given a private handle on what was behind this one, to which the connection's callbacks
+    /// are bound from now on. Nothing that is written to a share of this handle afterwards can pass the new
+    /// transport by. This is what `start_tls` is made of.
+    pub fn raise(&self, above: impl FnOnce(Transport) -> Rc<dyn RawTransport>) {
+        let below = Transport::new(self.raw());
+        below.raw().rebind(below.clone());
+        let above = above(below);
+        let before = self.0.raw.replace(above);
+        drop(before);
+    }
+
+    /// Whether both are shares of one handle.
+    pub fn ptr_eq(&self, other: &Transport) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// A handle that does not keep what it names in memory.
+    pub fn downgrade(&self) -> WeakTransport {
+        WeakTransport(Rc::downgrade(&self.0))
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("peername", &self.peername())
+            .field("closing", &self.is_closing())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`Transport`] that does not keep what it names in memory.
+#[derive(Clone, Debug)]
+pub struct WeakTransport(Weak<Face>);
+
+impl WeakTransport {
+    /// The handle, if anything still has one.
+    pub fn upgrade(&self) -> Option<Transport> {
+        self.0.upgrade().map(Transport)
+    }
+}
+
+impl fmt::Debug for Face {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Face")
+    }
+}
+
+/// The future of [`Transport::closed`].
+#[derive(Clone, Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Closed(Transport);
+
+impl Future for Closed {
+    type Output = Option<Cause>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Cause>> {
+        self.0.raw().poll_closed(context)
+    }
+}
+
+/// The future of [`Transport::flush`].
+#[derive(Clone, Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Flush(Transport);
+
+impl Future for Flush {
+    type Output = io::Result<()>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.raw().poll_flush(context)
+    }
+}

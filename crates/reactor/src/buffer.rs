@@ -1,0 +1,87 @@
+//! The memory into which every source of a loop is read.
+
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+
+use crate::parts::Core;
+
+/// Length of the buffer that a loop reads into, in bytes: the most that one read takes. asyncio's
+/// `max_size`.
+pub const READ_SIZE: usize = 256 * 1024;
+
+/// The buffer of a loop while nobody uses it; made when it is first asked for.
+pub(crate) struct ReadBuffer {
+    idle: Cell<Option<Box<[u8]>>>,
+}
+
+impl ReadBuffer {
+    pub(crate) fn new() -> ReadBuffer {
+        ReadBuffer { idle: Cell::new(None) }
+    }
+
+    /// Gives the memory back to the system.
+    pub(crate) fn free(&self) {
+        self.idle.set(None);
+    }
+}
+
+/// The buffer that all of a loop's connections share, taken for as long as this lives.
+///
+/// It holds [`READ_SIZE`] bytes of no particular content. Whoever asks while it is taken gets a fresh one.
+/// An idle connection so owns no read buffer.
+///
+/// # Examples
+///
+/// ```
+/// use tidegate_reactor::{EventLoop, READ_SIZE};
+///
+/// let event_loop = EventLoop::new()?;
+/// let buffer = event_loop.handle().shared_buffer();
+/// assert_eq!(buffer.len(), READ_SIZE);
+/// # event_loop.close()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct SharedBuffer {
+    core: Rc<Core>,
+    bytes: Box<[u8]>,
+}
+
+impl SharedBuffer {
+    pub(crate) fn take(core: &Rc<Core>) -> SharedBuffer {
+        let bytes = core.read_buffer.idle.take();
+        SharedBuffer {
+            core: Rc::clone(core),
+            bytes: bytes.unwrap_or_else(|| vec![0; READ_SIZE].into_boxed_slice()),
+        }
+    }
+}
+
+impl Drop for SharedBuffer {
+    fn drop(&mut self) {
+        // A closed loop keeps no memory; a second buffer, asked for in between, is one too many.
+        if !self.core.is_closed() {
+            self.core.read_buffer.idle.set(Some(std::mem::take(&mut self.bytes)));
+        }
+    }
+}
+
+impl Deref for SharedBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for SharedBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl std::fmt::Debug for SharedBuffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedBuffer").field("len", &self.bytes.len()).finish()
+    }
+}

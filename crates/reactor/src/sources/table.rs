@@ -1,0 +1,282 @@
+//! The table of sources: who watches what, and what the system was told of it.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd, RawFd};
+use std::rc::Rc;
+
+use slab::Slab;
+
+use super::{Interest, Readiness, Watcher};
+use crate::parts::Core;
+use crate::poller::{Found, Poller};
+
+/// What a source and the table share.
+pub(super) struct Entry<T: ?Sized> {
+    /// Place in the table and version of it.
+    pub(super) key: Cell<u64>,
+    pub(super) number: RawFd,
+    /// What is wanted.
+    pub(super) interest: Cell<Interest>,
+    /// What the system was told.
+    told: Cell<Interest>,
+    /// It is on the list of changes.
+    listed: Cell<bool>,
+    pub(super) registered: Cell<bool>,
+    pub(super) hung_up: Cell<bool>,
+    pub(super) released: Cell<bool>,
+    pub(super) io: T,
+}
+
+impl<T> Entry<T> {
+    pub(super) fn new(io: T, number: RawFd, interest: Interest) -> Entry<T> {
+        Entry {
+            key: Cell::new(0),
+            number,
+            interest: Cell::new(interest),
+            told: Cell::new(interest),
+            listed: Cell::new(false),
+            registered: Cell::new(false),
+            hung_up: Cell::new(false),
+            released: Cell::new(false),
+            io,
+        }
+    }
+}
+
+/// All sources of a loop.
+pub(crate) struct Sources {
+    table: RefCell<Table>,
+    /// Keys of sources whose interest is not what the system was told.
+    changed: RefCell<Vec<u64>>,
+    events: Cell<u64>,
+}
+
+struct Table {
+    rows: Slab<Row>,
+    /// Row of each descriptor, by its number; `VACANT` where there is none.
+    by_number: Vec<u32>,
+    version: u32,
+    descriptors: usize,
+}
+
+/// One watcher, and the source it watches if there is one.
+pub(crate) struct Row {
+    key: u64,
+    watcher: Rc<dyn Watcher>,
+    entry: Option<Rc<Entry<dyn AsFd>>>,
+}
+
+const VACANT: u32 = u32::MAX;
+
+impl Sources {
+    pub(crate) fn new() -> Sources {
+        Sources {
+            table: RefCell::new(Table {
+                rows: Slab::new(),
+                by_number: Vec::new(),
+                version: 0,
+                descriptors: 0,
+            }),
+            changed: RefCell::new(Vec::new()),
+            events: Cell::new(0),
+        }
+    }
+
+    /// Sources and enrolled watchers.
+    pub(crate) fn len(&self) -> usize {
+        self.table.borrow().rows.len()
+    }
+
+    /// Sources alone.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.table.borrow().descriptors
+    }
+
+    pub(crate) fn events(&self) -> u64 {
+        self.events.get()
+    }
+
+    /// Puts a watcher into the table, with the source it watches if there is one, and gives it a key.
+    pub(super) fn insert(
+        &self,
+        entry: Option<&Rc<Entry<dyn AsFd>>>,
+        watcher: Rc<dyn Watcher>,
+    ) -> u64 {
+        let mut table = self.table.borrow_mut();
+        table.version = (table.version + 1) % (u32::MAX - 1);
+        let version = table.version;
+        let row = table.rows.vacant_key();
+        let key = u64::from(version) << 32 | row as u64;
+        table.rows.insert(Row { key, watcher, entry: entry.cloned() });
+        if let Some(entry) = entry {
+            entry.key.set(key);
+            table.descriptors += 1;
+        }
+        key
+    }
+
+    /// The system has accepted a source's descriptor, so whoever had the same number has lost it.
+    pub(super) fn claim<T>(&self, entry: &Entry<T>) {
+        let mut table = self.table.borrow_mut();
+        let number = entry.number as usize;
+        if table.by_number.len() <= number {
+            table.by_number.resize(number + 1, VACANT);
+        }
+        table.by_number[number] = entry.key.get() as u32;
+    }
+
+    /// Takes a watcher out, for the caller to drop.
+    pub(super) fn remove(&self, key: u64) -> Option<Rc<dyn Watcher>> {
+        let row = {
+            let mut table = self.table.borrow_mut();
+            table.row(key)?;
+            let place = key as u32;
+            let row = table.rows.remove(place as usize);
+            if let Some(entry) = &row.entry {
+                table.descriptors -= 1;
+                let number = entry.number as usize;
+                if table.by_number.get(number) == Some(&place) {
+                    table.by_number[number] = VACANT;
+                }
+            }
+            row
+        };
+        Some(row.watcher)
+    }
+
+    /// Who watches the descriptor with that number, unless it is closing.
+    pub(crate) fn owner(&self, number: RawFd) -> Option<Rc<dyn Watcher>> {
+        let table = self.table.borrow();
+        let place = *table.by_number.get(usize::try_from(number).ok()?)?;
+        let row = table.rows.get(place as usize)?;
+        let entry = row.entry.as_ref()?;
+        if entry.released.get() {
+            return None;
+        }
+        Some(Rc::clone(&row.watcher))
+    }
+
+    /// Notes that a source's interest has changed.
+    pub(super) fn note_change<T>(&self, entry: &Entry<T>) {
+        if !entry.listed.replace(true) {
+            self.changed.borrow_mut().push(entry.key.get());
+        }
+    }
+
+    /// Who is to be told of an event, and what. Nobody if the source is gone, or what was found is not wanted.
+    #[inline]
+    fn called_by(&self, found: Found) -> Option<(Rc<dyn Watcher>, Readiness)> {
+        let table = self.table.borrow();
+        let row = table.row(found.key)?;
+        let entry = row.entry.as_deref()?;
+        let interest = entry.interest.get();
+        let news = found.hung_up && !entry.hung_up.replace(true);
+        let readiness = Readiness {
+            readable: interest.readable() && (found.readable || found.hung_up),
+            writable: interest.writable() && (found.writable || found.hung_up),
+            hung_up: found.hung_up,
+        };
+        // With no interest left a hang-up is told once.
+        let unwanted = !readiness.readable && !readiness.writable;
+        if unwanted && !(news && interest == Interest::NONE) {
+            return None;
+        }
+        self.events.set(self.events.get() + 1);
+        Some((Rc::clone(&row.watcher), readiness))
+    }
+
+    /// Shares of all watchers, in no order.
+    pub(crate) fn watchers(&self) -> Vec<Rc<dyn Watcher>> {
+        let table = self.table.borrow();
+        table.rows.iter().map(|(_, row)| Rc::clone(&row.watcher)).collect()
+    }
+
+    /// Empties the table and gives its rows back, for the caller to drop.
+    pub(crate) fn take(&self) -> Vec<Row> {
+        let mut table = self.table.borrow_mut();
+        table.descriptors = 0;
+        table.by_number = Vec::new();
+        table.rows.drain().collect()
+    }
+
+    fn entry(&self, key: u64) -> Option<Rc<Entry<dyn AsFd>>> {
+        self.table.borrow().row(key)?.entry.clone()
+    }
+}
+
+impl Table {
+    /// The row with that key, or the part of it that the poller could carry.
+    #[inline]
+    fn row(&self, key: u64) -> Option<&Row> {
+        let row = self.rows.get(key as u32 as usize)?;
+        (row.key as usize == key as usize).then_some(row)
+    }
+}
+
+impl Core {
+    /// Calls the poller, which calls no user code. A closed loop has none.
+    pub(super) fn with_poller<R>(
+        &self,
+        f: impl FnOnce(&Poller) -> io::Result<R>,
+    ) -> io::Result<R> {
+        match &*self.poller.borrow() {
+            Some(poller) => f(poller),
+            None => Err(crate::LoopError::Closed.into()),
+        }
+    }
+
+    /// Tells the system of changed interests, each once. Gives back those it refused.
+    pub(crate) fn tell_interests(&self) -> Vec<Found> {
+        let mut refused = Vec::new();
+        let mut changed = self.sources.changed.take();
+        for key in changed.drain(..) {
+            let Some(entry) = self.sources.entry(key) else { continue };
+            entry.listed.set(false);
+            let interest = entry.interest.get();
+            if entry.told.replace(interest) == interest {
+                continue;
+            }
+            let fd = entry.io.as_fd();
+            if self.with_poller(|poller| poller.modify(fd, key, interest)).is_err() {
+                refused.push(Found { key, readable: true, writable: true, hung_up: true });
+            }
+        }
+        // The list is put back for its memory; asking for a descriptor changes no interest.
+        self.sources.changed.replace(changed);
+        refused
+    }
+
+    /// Tells whoever watches a descriptor what was found about it, as a step.
+    #[inline]
+    pub(crate) fn dispatch(&self, found: Found) {
+        let Some((watcher, readiness)) = self.sources.called_by(found) else { return };
+        let share = Rc::clone(&watcher);
+        self.step(crate::steps::Doing::Ready(&watcher), || share.ready(readiness));
+        self.release(watcher);
+    }
+
+    /// Makes the system's refusal to register a descriptor understandable.
+    pub(super) fn explain_refusal(&self, number: RawFd, error: io::Error) -> io::Error {
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => match self.sources.owner(number) {
+                Some(owner) => used_by(number, &*owner),
+                None => io::Error::new(error.kind(), format!("File descriptor {number} is watched already")),
+            },
+            io::ErrorKind::PermissionDenied => io::Error::new(
+                error.kind(),
+                format!(
+                    "File descriptor {number} cannot be watched: regular files and directories are always ready"
+                ),
+            ),
+            _ => error,
+        }
+    }
+}
+
+/// The refusal of a descriptor that somebody uses.
+pub(crate) fn used_by(number: RawFd, owner: &dyn Watcher) -> io::Error {
+    let text = format!("File descriptor {number} is used by {}", owner.name());
+    io::Error::new(io::ErrorKind::AlreadyExists, text)
+}
+

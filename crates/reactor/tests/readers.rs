@@ -1,0 +1,478 @@
+//! Readers and writers of the user's own descriptors.
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+
+use support::watched;
+use tidegate_reactor::{
+    EventLoop, Interest, LoopError, LoopHandle, Readiness, Source, Watcher,
+};
+
+/// What happened, in order.
+#[derive(Clone, Default)]
+struct Log(Rc<RefCell<Vec<&'static str>>>);
+
+impl Log {
+    fn note(&self, event: &'static str) {
+        self.0.borrow_mut().push(event);
+    }
+
+    fn noting(&self, event: &'static str) -> impl FnMut() + 'static {
+        let log = self.clone();
+        move || log.note(event)
+    }
+
+    fn take(&self) -> Vec<&'static str> {
+        self.0.take()
+    }
+}
+
+/// Notes the end of what owns it.
+struct Tomb(Log, &'static str);
+
+impl Drop for Tomb {
+    fn drop(&mut self) {
+        self.0.note(self.1);
+    }
+}
+
+fn one_turn(event_loop: &EventLoop) {
+    event_loop.stop();
+    event_loop.run_forever().unwrap();
+}
+
+/// A loop, and a pair of sockets of which the first is readable and writable.
+fn ready() -> (EventLoop, UnixStream, UnixStream) {
+    let (near, mut far) = UnixStream::pair().unwrap();
+    far.write_all(b"x").unwrap();
+    (EventLoop::new().unwrap(), near, far)
+}
+
+// L-07
+#[test]
+fn a_reader_that_does_not_read_is_called_in_every_turn() {
+    watched(|| {
+        let (event_loop, near, _far) = ready();
+        let log = Log::default();
+        event_loop.handle().add_reader(&near, log.noting("read")).unwrap();
+        for _ in 0..3 {
+            one_turn(&event_loop);
+        }
+        assert_eq!(log.take(), ["read"; 3]);
+
+        let mut near = near;
+        near.read_exact(&mut [0]).unwrap();
+        one_turn(&event_loop);
+        assert_eq!(log.take(), [""; 0]);
+    });
+}
+
+// L-05
+#[test]
+fn the_reader_comes_before_the_writer_and_each_once_a_turn() {
+    watched(|| {
+        for reader_first in [true, false] {
+            let (event_loop, near, _far) = ready();
+            let handle = event_loop.handle();
+            let log = Log::default();
+            let steps = Rc::new(RefCell::new(Vec::new()));
+            let noting = |event| {
+                let (log, steps, handle) = (log.clone(), Rc::clone(&steps), handle.clone());
+                move || {
+                    log.note(event);
+                    steps.borrow_mut().push(handle.step_number());
+                }
+            };
+            if reader_first {
+                handle.add_reader(&near, noting("read")).unwrap();
+                handle.add_writer(&near, noting("write")).unwrap();
+            } else {
+                handle.add_writer(&near, noting("write")).unwrap();
+                handle.add_reader(&near, noting("read")).unwrap();
+            }
+            one_turn(&event_loop);
+            assert_eq!(log.take(), ["read", "write"]);
+            let steps = steps.borrow();
+            assert_ne!(steps[0], steps[1], "each is a step of its own");
+        }
+    });
+}
+
+// L-70
+#[test]
+fn a_second_reader_replaces_the_first_and_leaves_the_writer() {
+    watched(|| {
+        let (event_loop, near, _far) = ready();
+        let handle = event_loop.handle();
+        let log = Log::default();
+        let tomb = Tomb(log.clone(), "first dropped");
+        handle.add_reader(&near, move || tomb.0.note("first")).unwrap();
+        handle.add_writer(&near, log.noting("write")).unwrap();
+        handle.add_reader(&near, log.noting("second")).unwrap();
+        assert_eq!(log.take(), ["first dropped"]);
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["second", "write"]);
+
+        let tomb = Tomb(log.clone(), "write dropped");
+        handle.add_writer(&near, move || tomb.0.note("second write")).unwrap();
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["second", "second write"]);
+        handle.add_writer(&near, log.noting("third write")).unwrap();
+        assert_eq!(log.take(), ["write dropped"]);
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["second", "third write"]);
+    });
+}
+
+// L-71
+#[test]
+fn removing_says_whether_there_was_one_and_the_other_direction_survives() {
+    watched(|| {
+        let (event_loop, near, _far) = ready();
+        let handle = event_loop.handle();
+        let log = Log::default();
+        assert!(!handle.remove_reader(&near).unwrap());
+        assert!(!handle.remove_writer(&near).unwrap());
+
+        handle.add_reader(&near, log.noting("read")).unwrap();
+        assert!(!handle.remove_writer(&near).unwrap());
+        handle.add_writer(&near, log.noting("write")).unwrap();
+        assert!(handle.remove_reader(&near).unwrap());
+        assert!(!handle.remove_reader(&near).unwrap());
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["write"]);
+
+        handle.add_reader(&near, log.noting("read")).unwrap();
+        assert!(handle.remove_writer(&near).unwrap());
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["read"]);
+        assert!(handle.remove_reader(&near).unwrap());
+        one_turn(&event_loop);
+        assert_eq!(log.take(), [""; 0]);
+        assert_eq!(handle.statistics().sources, 0);
+    });
+}
+
+// L-04, L-74
+#[test]
+fn a_callback_removed_by_an_earlier_one_is_not_called() {
+    watched(|| {
+        // Of the same descriptor: the reader comes first.
+        let (event_loop, near, _far) = ready();
+        let (handle, near, log) = (event_loop.handle(), Rc::new(near), Log::default());
+        handle.add_writer(&near, log.noting("write")).unwrap();
+        handle
+            .add_reader(&near, {
+                let (handle, near, log) = (handle.clone(), Rc::clone(&near), log.clone());
+                move || {
+                    log.note("read");
+                    assert!(handle.remove_writer(&near).unwrap());
+                }
+            })
+            .unwrap();
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["read"]);
+
+        // Of two: whichever comes first.
+        let (event_loop, one, _far) = ready();
+        let (_, two, _far) = ready();
+        let (handle, one, two) = (event_loop.handle(), Rc::new(one), Rc::new(two));
+        for (mine, other) in [(&one, &two), (&two, &one)] {
+            let (handle, other, log) = (handle.clone(), Rc::clone(other), log.clone());
+            let removing = handle.clone();
+            handle
+                .add_reader(mine, move || {
+                    log.note("read");
+                    assert!(removing.remove_reader(&other).unwrap());
+                })
+                .unwrap();
+        }
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["read"]);
+    });
+}
+
+// L-70, L-71
+#[test]
+fn a_callback_may_remove_or_replace_itself_while_it_runs() {
+    watched(|| {
+        let (event_loop, near, _far) = ready();
+        let (handle, near, log) = (event_loop.handle(), Rc::new(near), Log::default());
+        let tomb = Tomb(log.clone(), "dropped");
+        handle
+            .add_reader(&near, {
+                let (handle, near, log) = (handle.clone(), Rc::clone(&near), log.clone());
+                move || {
+                    handle.add_reader(&near, log.noting("replacement")).unwrap();
+                    tomb.0.note("still there");
+                }
+            })
+            .unwrap();
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["still there", "dropped"]);
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["replacement"]);
+
+        let tomb = Tomb(log.clone(), "dropped");
+        handle
+            .add_reader(&near, {
+                let (handle, near) = (handle.clone(), Rc::clone(&near));
+                move || {
+                    assert!(handle.remove_reader(&near).unwrap());
+                    tomb.0.note("still there");
+                }
+            })
+            .unwrap();
+        one_turn(&event_loop);
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["still there", "dropped"]);
+        assert_eq!(handle.statistics().sources, 0);
+    });
+}
+
+#[test]
+fn a_callback_that_is_dropped_may_use_the_loop() {
+    watched(|| {
+        struct Adding(LoopHandle, Rc<UnixStream>, Log);
+        impl Drop for Adding {
+            fn drop(&mut self) {
+                self.0.add_writer(&self.1, self.2.noting("write")).unwrap();
+            }
+        }
+
+        let (event_loop, near, _far) = ready();
+        let (handle, near, log) = (event_loop.handle(), Rc::new(near), Log::default());
+        let adding = || {
+            let adding = Adding(handle.clone(), Rc::clone(&near), log.clone());
+            move || adding.2.note("read")
+        };
+        handle.add_reader(&near, adding()).unwrap();
+        handle.add_reader(&near, log.noting("second")).unwrap();
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["second", "write"]);
+
+        handle.add_reader(&near, adding()).unwrap();
+        assert!(handle.remove_writer(&near).unwrap());
+        assert!(handle.remove_reader(&near).unwrap());
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["write"]);
+    });
+}
+
+// L-08
+#[test]
+fn a_panicking_reader_is_reported_and_called_again() {
+    watched(|| {
+        let (event_loop, near, _far) = ready();
+        let handle = event_loop.handle();
+        let log = Log::default();
+        handle.set_exception_handler(Some({
+            let log = log.clone();
+            move |_: &tidegate_reactor::Report| log.note("report")
+        }));
+        handle.add_reader(&near, || panic!("on purpose")).unwrap();
+        handle.add_writer(&near, log.noting("write")).unwrap();
+        one_turn(&event_loop);
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["report", "write", "report", "write"]);
+    });
+}
+
+// L-06
+#[test]
+fn a_hang_up_wakes_whatever_direction_is_registered() {
+    watched(|| {
+        let event_loop = EventLoop::new().unwrap();
+        let (handle, log) = (event_loop.handle(), Log::default());
+        let (reading_end, writing_end): (PipeReader, PipeWriter) = pipe().unwrap();
+        handle.add_reader(&writing_end, log.noting("reader of a write end")).unwrap();
+        one_turn(&event_loop);
+        assert_eq!(log.take(), [""; 0]);
+        drop(reading_end);
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["reader of a write end"]);
+
+        handle.add_writer(&writing_end, log.noting("writer")).unwrap();
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["reader of a write end", "writer"]);
+    });
+}
+
+/// What a transport is to the loop: the watcher of a source.
+struct Transport(Log);
+
+impl Watcher for Transport {
+    fn ready(self: Rc<Self>, _: Readiness) {
+        self.0.note("transport");
+    }
+
+    fn name(&self) -> String {
+        "transport <of a test>".to_owned()
+    }
+}
+
+// L-72
+#[test]
+fn a_descriptor_of_a_transport_is_refused_until_the_transport_closes() {
+    watched(|| {
+        let (event_loop, near, _far) = ready();
+        let (handle, log) = (event_loop.handle(), Log::default());
+        let number = near.as_raw_fd();
+        let transport = Rc::new(Transport(log.clone()));
+        let source = Source::new(&handle, near, Interest::NONE, transport).unwrap();
+
+        let refused = [
+            handle.add_reader(source.get_ref(), || ()).unwrap_err(),
+            handle.add_writer(source.get_ref(), || ()).unwrap_err(),
+            handle.remove_reader(source.get_ref()).unwrap_err(),
+            handle.remove_writer(source.get_ref()).unwrap_err(),
+        ];
+        for error in refused {
+            let expected = format!("File descriptor {number} is used by transport <of a test>");
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
+
+        source.release();
+        handle.add_reader(source.get_ref(), log.noting("read")).unwrap();
+        handle.add_writer(source.get_ref(), log.noting("write")).unwrap();
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["read", "write"]);
+        assert!(handle.remove_reader(source.get_ref()).unwrap());
+        assert!(handle.remove_writer(source.get_ref()).unwrap());
+        assert_eq!(handle.statistics().sources, 1);
+    });
+}
+
+#[test]
+fn a_number_that_stands_for_another_file_by_now_is_not_mistaken() {
+    watched(|| {
+        let event_loop = EventLoop::new().unwrap();
+        let (handle, log) = (event_loop.handle(), Log::default());
+        let (near, _far) = UnixStream::pair().unwrap();
+        let tomb = Tomb(log.clone(), "dropped");
+        handle.add_reader(&near, move || tomb.0.note("first")).unwrap();
+        handle.add_writer(&near, log.noting("first writer")).unwrap();
+
+        // The number is free for the next file, which another test may be faster to open.
+        let number = near.as_raw_fd();
+        drop(near);
+        let mut opened = Vec::new();
+        let reused = loop {
+            let next: (OwnedFd, OwnedFd) = UnixStream::pair().map(|(a, b)| (a.into(), b.into())).unwrap();
+            opened.push(next.0);
+            opened.push(next.1);
+            if let Some(found) = opened.iter().position(|fd| fd.as_raw_fd() == number) {
+                break found;
+            }
+            if opened.len() > 100 {
+                return;
+            }
+        };
+        handle.add_writer(&opened[reused], log.noting("second")).unwrap();
+        assert_eq!(log.take(), ["dropped"]);
+        one_turn(&event_loop);
+        assert_eq!(log.take(), ["second"]);
+        assert!(!handle.remove_reader(&opened[reused]).unwrap());
+    });
+}
+
+#[test]
+fn a_regular_file_is_refused_with_a_clear_error() {
+    watched(|| {
+        let event_loop = EventLoop::new().unwrap();
+        let handle = event_loop.handle();
+        let file = File::open(std::env::current_exe().unwrap()).unwrap();
+        let error = handle.add_reader(&file, || ()).unwrap_err();
+        assert!(error.to_string().contains("regular file"), "{error}");
+        assert!(!handle.remove_reader(&file).unwrap());
+        assert_eq!(handle.statistics().sources, 0);
+    });
+}
+
+// L-51
+#[test]
+fn a_closed_loop_refuses_readers_and_has_none_to_remove() {
+    watched(|| {
+        let (event_loop, near, _far) = ready();
+        let (handle, log) = (event_loop.handle(), Log::default());
+        for direction in ["reader dropped", "writer dropped"] {
+            let tomb = Tomb(log.clone(), direction);
+            let callback = move || tomb.0.note("called");
+            match direction {
+                "reader dropped" => handle.add_reader(&near, callback).unwrap(),
+                _ => handle.add_writer(&near, callback).unwrap(),
+            }
+        }
+        event_loop.close().unwrap();
+        assert_eq!(log.take(), ["reader dropped", "writer dropped"]);
+
+        for refused in [handle.add_reader(&near, || ()), handle.add_writer(&near, || ())] {
+            let inside = refused.unwrap_err().into_inner().unwrap();
+            assert_eq!(*inside.downcast::<LoopError>().unwrap(), LoopError::Closed);
+        }
+        assert!(!handle.remove_reader(&near).unwrap());
+        assert!(!handle.remove_writer(&near).unwrap());
+    });
+}
+
+#[test]
+fn closing_drops_every_callback_though_one_panics() {
+    watched(|| {
+        struct Panicking;
+        impl Drop for Panicking {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
+        }
+
+        let (event_loop, near, far) = ready();
+        let (handle, log) = (event_loop.handle(), Log::default());
+        handle.set_exception_handler(Some(|_: &tidegate_reactor::Report| ()));
+        let panicking = Panicking;
+        let owning = move || {
+            let _ = &panicking;
+        };
+        handle.add_reader(&near, owning).unwrap();
+        let tomb = Tomb(log.clone(), "dropped");
+        handle.add_reader(&far, move || tomb.0.note("called")).unwrap();
+        event_loop.close().unwrap();
+        assert_eq!(log.take(), ["dropped"]);
+        assert!(near.as_fd().try_clone_to_owned().is_ok(), "the user's own descriptor stays open");
+    });
+}
+
+// L-07
+#[test]
+fn a_reader_that_reads_to_the_end_lets_the_loop_wait() {
+    watched(|| {
+        let (event_loop, near, mut far) = ready();
+        let (handle, near) = (event_loop.handle(), Rc::new(near));
+        near.set_nonblocking(true).unwrap();
+        let read = Rc::new(Cell::new(0));
+        handle
+            .add_reader(&near, {
+                let (handle, near, read) = (handle.clone(), Rc::clone(&near), Rc::clone(&read));
+                move || loop {
+                    match (&*near).read(&mut [0; 16]) {
+                        Ok(0) => return handle.stop(),
+                        Ok(bytes) => read.set(read.get() + bytes),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+            .unwrap();
+        let writer = std::thread::spawn(move || far.write_all(b"yz").unwrap());
+        event_loop.run_forever().unwrap();
+        writer.join().unwrap();
+        assert_eq!(read.get(), 3);
+        assert!(handle.remove_reader(&near).unwrap());
+    });
+}

@@ -1,0 +1,156 @@
+//! What the suite is played on: a way to connect two protocols, and what its connections can do.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use tidegate_protocols::layer::{Layer, stack};
+use tidegate_protocols::{Cause, Protocol, Transport};
+use tidegate_reactor::{EventLoop, create_future};
+
+/// A kind of connection.
+pub trait Ground: 'static {
+    /// What reports of failures call it.
+    fn name(&self) -> String;
+
+    /// Connects `left` and `right`, in the loop that runs.
+    ///
+    /// The future may be ready before the `connection_made` of either side.
+    fn connect(&self, left: Box<dyn Protocol>, right: Box<dyn Protocol>) -> Connecting;
+
+    /// What its connections can do; everything unless overridden.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    /// Makes the loop for a case; one with the system's clock unless overridden.
+    ///
+    /// # Errors
+    ///
+    /// If there can be no loop.
+    fn event_loop(&self) -> io::Result<EventLoop> {
+        EventLoop::new()
+    }
+}
+
+/// Two transports to be: of the left protocol and of the right one.
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<(Transport, Transport)>>>>;
+
+/// What connections of a [`Ground`] can do. Cases that need something else are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// One direction can be ended before the other: `write_eof` works.
+    pub half_close: bool,
+    /// A protocol that answers [`KeepWriting`](tidegate_protocols::AtEof::KeepWriting) can go on writing.
+    pub answers_eof: bool,
+    /// What is written to a closing transport that still flushes is sent.
+    pub writes_while_closing: bool,
+    /// The write buffer counts the bytes that were written and no others.
+    pub exact_sizes: bool,
+    /// Both addresses are known.
+    pub addresses: bool,
+    /// There is a descriptor to be lent out.
+    pub descriptor: bool,
+    /// No read or write moves more bytes than this; none if there is no limit.
+    pub bytes_at_a_time: Option<usize>,
+}
+
+impl Default for Capabilities {
+    fn default() -> Capabilities {
+        Capabilities {
+            half_close: true,
+            answers_eof: true,
+            writes_while_closing: true,
+            exact_sizes: true,
+            addresses: true,
+            descriptor: true,
+            bytes_at_a_time: None,
+        }
+    }
+}
+
+/// Another ground, with a layer under each protocol.
+///
+/// # Examples
+///
+/// ```
+/// use tidegate_protocols::layer::Transparent;
+/// use tidegate_testkit::conformance::{Ground, UnderLayer};
+/// use tidegate_testkit::memory::{Memory, PairOptions};
+///
+/// let ground = UnderLayer::new(Memory::new(PairOptions::default()), || Transparent);
+/// assert!(ground.name().contains("under a layer"));
+/// ```
+#[derive(Debug)]
+pub struct UnderLayer<G, F> {
+    ground: G,
+    layer: F,
+}
+
+impl<G: Ground, F, L> UnderLayer<G, F>
+where
+    F: Fn() -> L + 'static,
+    L: Layer,
+{
+    /// Puts what `layer` makes under each protocol on `ground`.
+    pub fn new(ground: G, layer: F) -> UnderLayer<G, F> {
+        UnderLayer { ground, layer }
+    }
+}
+
+impl<G: Ground, F, L> Ground for UnderLayer<G, F>
+where
+    F: Fn() -> L + 'static,
+    L: Layer,
+{
+    fn name(&self) -> String {
+        format!("{} under a layer", self.ground.name())
+    }
+
+    fn connect(&self, left: Box<dyn Protocol>, right: Box<dyn Protocol>) -> Connecting {
+        let layered = |protocol| layered(Rc::new((self.layer)()), protocol);
+        let ((left, left_open), (right, right_open)) = (layered(left), layered(right));
+        let below = self.ground.connect(left, right);
+        Box::pin(async move {
+            below.await?;
+            Ok((left_open.await?, right_open.await?))
+        })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.ground.capabilities()
+    }
+
+    fn event_loop(&self) -> io::Result<EventLoop> {
+        self.ground.event_loop()
+    }
+}
+
+/// Puts a layer under `protocol`; the future is ready when the layer is open.
+pub(super) fn layered(
+    layer: Rc<dyn Layer>,
+    protocol: Box<dyn Protocol>,
+) -> (Box<dyn Protocol>, impl Future<Output = io::Result<Transport>>) {
+    layered_by(&[layer], protocol)
+}
+
+/// The same with several layers, the first next to the wire.
+pub(super) fn layered_by(
+    layers: &[Rc<dyn Layer>],
+    protocol: Box<dyn Protocol>,
+) -> (Box<dyn Protocol>, impl Future<Output = io::Result<Transport>> + use<>) {
+    let (promise, opened) = create_future::<Result<Transport, Cause>>();
+    let promise = Cell::new(Some(promise));
+    let told = move |outcome| {
+        if let Some(promise) = promise.take() {
+            // Nobody may wait for it any more.
+            let _ = promise.set_result(outcome);
+        }
+    };
+    let opened = async move {
+        let outcome = opened.await.map_err(io::Error::other)?;
+        outcome.map_err(io::Error::from)
+    };
+    (stack(layers, protocol, None, told), opened)
+}

@@ -1,0 +1,274 @@
+//! Where a case is played: it makes the connections, and looks at what is left when the case is over.
+
+use std::cell::{OnceCell, RefCell};
+use std::future::poll_fn;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::task::Poll;
+
+use tidegate_protocols::{AtEof, Flow, Transport};
+use tidegate_reactor::{LoopHandle, Report};
+
+use super::{Capabilities, Ground};
+use crate::log::Log;
+use crate::recorder::Recorder;
+use crate::tripwire::Tripwire;
+
+/// How many turns of the loop are enough for whatever may happen by itself on one machine.
+const A_WHILE: usize = 20;
+
+/// The stage of one case.
+#[derive(Clone)]
+pub(super) struct Stage(Rc<Scenery>);
+
+struct Scenery {
+    ground: Rc<dyn Ground>,
+    handle: OnceCell<LoopHandle>,
+    tripwire: Tripwire,
+    sides: RefCell<Vec<Side>>,
+    reports: Rc<RefCell<Vec<String>>>,
+    /// What must hold when the loop is closed.
+    at_the_end: RefCell<Vec<Box<dyn FnOnce() -> bool>>>,
+}
+
+/// One end of a connection: its transport and the log of its protocol.
+#[derive(Clone)]
+pub(super) struct Side {
+    transport: Transport,
+    pub(super) log: Log,
+}
+
+impl Deref for Side {
+    type Target = Transport;
+
+    fn deref(&self) -> &Transport {
+        &self.transport
+    }
+}
+
+/// Both ends of a connection.
+#[derive(Clone)]
+pub(super) struct Pair {
+    pub(super) left: Side,
+    pub(super) right: Side,
+}
+
+impl Pair {
+    /// Waits until both ends are lost.
+    pub(super) async fn lost(&self) {
+        self.left.log.lost().await;
+        self.right.log.lost().await;
+    }
+}
+
+impl Stage {
+    pub(super) fn new(ground: Rc<dyn Ground>) -> Stage {
+        Stage(Rc::new(Scenery {
+            ground,
+            handle: OnceCell::new(),
+            tripwire: Tripwire::new(),
+            sides: RefCell::default(),
+            reports: Rc::default(),
+            at_the_end: RefCell::default(),
+        }))
+    }
+
+    /// The loop is made.
+    pub(super) fn enter(&self, handle: &LoopHandle) {
+        let (tripwire, reports) = (self.0.tripwire.clone(), self.0.reports.clone());
+        handle.set_exception_handler(Some(move |report: &Report| {
+            tripwire.user_code("the exception handler");
+            reports.borrow_mut().push(report.to_string());
+        }));
+        let set = self.0.handle.set(handle.clone());
+        assert!(set.is_ok(), "a stage has one loop");
+    }
+
+    pub(super) fn handle(&self) -> &LoopHandle {
+        self.0.handle.get().expect("the loop of the case")
+    }
+
+    pub(super) fn tripwire(&self) -> &Tripwire {
+        &self.0.tripwire
+    }
+
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.0.ground.capabilities()
+    }
+
+    pub(super) fn ground(&self) -> &dyn Ground {
+        &*self.0.ground
+    }
+
+    /// Has `holds` asked when the loop is closed.
+    pub(super) fn at_the_end(&self, holds: impl FnOnce() -> bool + 'static) {
+        self.0.at_the_end.borrow_mut().push(Box::new(holds));
+    }
+
+    /// The loop is closed: asserts what had to hold then, and that the law was kept to the last.
+    pub(super) fn leave(&self) {
+        for holds in self.0.at_the_end.take() {
+            assert!(holds(), "what was to hold after the loop closed does not");
+        }
+        self.0.tripwire.assert_intact();
+    }
+
+    /// How many bytes make a large transfer: as many as one read takes at most, four times, if they can all
+    /// move at once.
+    pub(super) fn bulk(&self) -> usize {
+        match self.capabilities().bytes_at_a_time {
+            None => 1024 * 1024,
+            Some(bytes) => bytes * 16 * 1024,
+        }
+    }
+
+    /// Connects two recorders; neither may have been greeted yet.
+    pub(super) async fn connect_only(&self, left: Recorder, right: Recorder) -> Pair {
+        let logs = [left.log(), right.log()];
+        let (left, right) = self.connect_and_forget(left, right).await;
+        let [left_log, right_log] = logs;
+        let pair = Pair {
+            left: Side { transport: left, log: left_log },
+            right: Side { transport: right, log: right_log },
+        };
+        self.0.sides.borrow_mut().extend([pair.left.clone(), pair.right.clone()]);
+        pair
+    }
+
+    /// The same, and neither ends the connection nor looks at it when the case is over.
+    pub(super) async fn connect_and_forget(
+        &self,
+        left: Recorder,
+        right: Recorder,
+    ) -> (Transport, Transport) {
+        let guard = |recorder| Box::new(self.0.tripwire.guard(recorder));
+        let connected = self.0.ground.connect(guard(left), guard(right)).await;
+        let (left, right) = connected.expect("a connection");
+        self.0.tripwire.watch(&left);
+        self.0.tripwire.watch(&right);
+        (left, right)
+    }
+
+    /// Connects two recorders and waits until both are greeted.
+    pub(super) async fn connect(&self, left: Recorder, right: Recorder) -> Pair {
+        let pair = self.connect_only(left, right).await;
+        pair.left.log.made().await;
+        pair.right.log.made().await;
+        pair
+    }
+
+    /// Connects two recorders that close at the end of the stream.
+    pub(super) async fn pair(&self) -> Pair {
+        self.connect(Recorder::new(), Recorder::new()).await
+    }
+
+    /// Connects two recorders that go on writing at the end of the stream.
+    pub(super) async fn lasting_pair(&self) -> Pair {
+        let lasting = || Recorder::new().at_eof(AtEof::KeepWriting);
+        self.connect(lasting(), lasting()).await
+    }
+
+    /// Lets the loop take one turn.
+    pub(super) async fn turn(&self) {
+        let mut waited = false;
+        poll_fn(|context| {
+            if waited {
+                return Poll::Ready(());
+            }
+            waited = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Lets the loop take enough turns for whatever happens by itself.
+    pub(super) async fn a_while(&self) {
+        for _ in 0..A_WHILE {
+            self.turn().await;
+        }
+    }
+
+    /// Lets the loop turn until `done` holds; for what no log tells.
+    pub(super) async fn until(&self, mut done: impl FnMut() -> bool) {
+        while !done() {
+            self.turn().await;
+        }
+    }
+
+    /// Writes to a peer that does not read, until what was written stays in the write buffer.
+    ///
+    /// Answers how many bytes were written; at least one of them waits in the buffer then.
+    pub(super) async fn stuff(&self, writer: &Side, reader: &Side) -> usize {
+        reader.pause_reading();
+        let before = writer.get_write_buffer_limits();
+        writer.set_write_buffer_limits(Some(usize::MAX), Some(0)).expect("the widest limits");
+        let mut written = 0;
+        let mut quiet = 0;
+        while quiet < A_WHILE {
+            let waits = writer.get_write_buffer_size();
+            if waits < 256 {
+                assert_ne!(
+                    writer.write(&pattern(1024)),
+                    Flow::Closed,
+                    "a connection that takes bytes"
+                );
+                written += 1024;
+            }
+            self.turn().await;
+            quiet =
+                if writer.get_write_buffer_size() == waits && waits > 0 { quiet + 1 } else { 0 };
+        }
+        writer
+            .set_write_buffer_limits(Some(before.high()), Some(before.low()))
+            .expect("limits as before");
+        written
+    }
+
+    /// The protocol of `side` was exchanged: its log has no end, and nobody looks for one.
+    pub(super) fn forget(&self, side: &Side) {
+        side.abort();
+        self.0.sides.borrow_mut().retain(|other| !other.transport.ptr_eq(&side.transport));
+    }
+
+    /// What the exception handler was told since the last time.
+    pub(super) fn take_reports(&self) -> Vec<String> {
+        self.0.reports.take()
+    }
+
+    /// Asserts that the exception handler was told once, and that the text holds each of `parts`.
+    #[track_caller]
+    pub(super) fn assert_reported(&self, parts: &[&str]) {
+        let reports = self.take_reports();
+        let fits = reports.len() == 1 && parts.iter().all(|part| reports[0].contains(part));
+        assert!(fits, "expected one report with {parts:?}, found {reports:?}");
+    }
+
+    /// Ends what is left of the case, and looks at how each side ended.
+    pub(super) async fn clear(&self) {
+        let sides = self.0.sides.borrow().clone();
+        sides.iter().for_each(|side| side.abort());
+        for Side { log, .. } in &sides {
+            log.lost().await;
+            log.until(Log::is_abandoned).await;
+            log.assert_complete();
+        }
+        let reports = self.take_reports();
+        assert!(reports.is_empty(), "the exception handler was told: {reports:?}");
+    }
+
+    /// The logs of all sides, for the report of a failure.
+    pub(super) fn transcript(&self) -> String {
+        let sides = self.0.sides.borrow();
+        let lines = sides.iter().enumerate().map(|(index, side)| {
+            let name = if index % 2 == 0 { "left" } else { "right" };
+            format!("{name} {}: {}", index / 2 + 1, side.log)
+        });
+        lines.collect::<Vec<_>>().join("\n    ")
+    }
+}
+
+/// So many bytes that a missing, doubled or exchanged one would be noticed.
+pub(super) fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|index| (index ^ (index >> 8) ^ (index >> 16)) as u8).collect()
+}

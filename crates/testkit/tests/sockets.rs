@@ -1,0 +1,374 @@
+//! What only a real socket shows: resets, the system's buffers, descriptors, and how much work is done.
+
+mod loopback;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use loopback::{open, sockets};
+use rustix::net::sockopt::set_socket_linger;
+use tidegate_protocols::{AtEof, Flow, Transport};
+use tidegate_reactor::LoopHandle;
+use tidegate_testkit::{Callback, Event, Log, Recorder, alone, open_descriptors, run, watched};
+
+/// A transport with a recorder on one socket, and the other socket.
+fn half_open(recorder: Recorder) -> (Transport, Log, TcpStream) {
+    let (near, far) = sockets().expect("sockets");
+    let log = recorder.log();
+    let transport = open(near, Box::new(recorder), None).expect("a transport");
+    (transport, log, far)
+}
+
+/// Closes a socket so that the peer gets a RST.
+fn reset(socket: TcpStream) {
+    set_socket_linger(&socket, Some(Duration::ZERO)).expect("SO_LINGER");
+}
+
+/// Writes until the system refuses, and answers how many bytes were written.
+async fn stuff(transport: &Transport, log: &Log) -> usize {
+    let mut written = 0;
+    while transport.write(&[b's'; 65536]) == Flow::Open {
+        written += 65536;
+    }
+    log.until(|log| log.has(Callback::PauseWriting)).await;
+    written + 65536
+}
+
+/// Collects what the exception handler is told.
+fn reports() -> std::rc::Rc<std::cell::RefCell<Vec<String>>> {
+    let reports = std::rc::Rc::<std::cell::RefCell<Vec<String>>>::default();
+    let share = reports.clone();
+    let handle = LoopHandle::current().expect("a running loop");
+    handle.set_exception_handler(Some(move |report: &tidegate_reactor::Report| {
+        share.borrow_mut().push(report.to_string());
+    }));
+    reports
+}
+
+// T-13 T-18
+#[test]
+fn a_reset_is_the_cause_of_the_loss_and_nobody_elses_business() {
+    run(async {
+        let reports = reports();
+        let (_transport, log, far) = half_open(Recorder::new());
+        log.made().await;
+        reset(far);
+        log.lost().await;
+        log.assert(&[Event::Made, Event::Lost(Some(ErrorKind::ConnectionReset))]);
+        let cause = log.cause().expect("a cause");
+        assert_eq!(cause.raw_os_error(), Some(rustix::io::Errno::CONNRESET.raw_os_error()));
+        assert!(reports.borrow().is_empty());
+    });
+}
+
+// T-11 T-13: a paused connection learns of it when it reads again, and can ask before.
+#[test]
+fn a_reset_of_a_paused_connection_is_seen_when_it_resumes() {
+    run(async {
+        let (transport, log, far) = half_open(Recorder::new());
+        log.made().await;
+        transport.pause_reading();
+        reset(far);
+        while !transport.peer_hung_up() {
+            tidegate_reactor::sleep(Duration::from_millis(1)).await.expect("an open loop");
+        }
+        log.assert(&[Event::Made]);
+        transport.resume_reading();
+        log.lost().await;
+        log.assert(&[Event::Made, Event::Lost(Some(ErrorKind::ConnectionReset))]);
+    });
+}
+
+// T-13: and it uses no processor meanwhile.
+#[test]
+fn a_reset_of_a_paused_connection_does_not_spin() {
+    run(async {
+        let handle = LoopHandle::current().expect("a running loop");
+        let (transport, log, far) = half_open(Recorder::new());
+        log.made().await;
+        transport.pause_reading();
+        reset(far);
+        tidegate_reactor::sleep(Duration::from_millis(20)).await.expect("an open loop");
+        let before = handle.statistics().turns;
+        let time = Instant::now();
+        tidegate_reactor::sleep(Duration::from_millis(100)).await.expect("an open loop");
+        let turns = handle.statistics().turns - before;
+        assert!(turns < 50, "{turns} turns in {:?} with nothing to do", time.elapsed());
+        transport.abort();
+        log.lost().await;
+    });
+}
+
+// T-39
+#[test]
+fn a_reset_during_the_last_flush_is_told() {
+    run(async {
+        let (transport, log, far) = half_open(Recorder::new());
+        log.made().await;
+        stuff(&transport, &log).await;
+        transport.close();
+        reset(far);
+        log.lost().await;
+        let cause = log.cause().expect("a cause");
+        assert!(
+            matches!(cause.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+            "{cause}"
+        );
+        log.assert(&[Event::Made, Event::Paused, Event::Lost(Some(cause.kind()))]);
+    });
+}
+
+// replaced: T-34. T-18: EPIPE ends the connection, and SIGPIPE does not end the process.
+#[test]
+fn a_write_to_a_peer_that_is_gone_fails_later_and_silently() {
+    run(async {
+        let reports = reports();
+        let (transport, log, far) = half_open(Recorder::new().at_eof(AtEof::KeepWriting));
+        log.made().await;
+        drop(far);
+        log.until(|log| log.has(Callback::EofReceived)).await;
+        while !log.has(Callback::ConnectionLost) {
+            transport.write(b"anyone there?");
+            tidegate_reactor::sleep(Duration::ZERO).await.expect("an open loop");
+        }
+        assert!(log.cause().expect("a cause").is_os_error());
+        assert!(reports.borrow().is_empty());
+    });
+}
+
+// T-33
+#[test]
+fn many_thousand_small_writes_arrive_in_order() {
+    run(async {
+        let (transport, log, mut far) = half_open(Recorder::new());
+        log.made().await;
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).map(|_| all)
+        });
+        let mut sent = Vec::new();
+        transport.set_write_buffer_limits(Some(usize::MAX), Some(0)).expect("the widest limits");
+        for number in 0..100_000_u32 {
+            let piece = number.to_be_bytes();
+            transport.write(&piece);
+            sent.extend(piece);
+        }
+        transport.close();
+        log.lost().await;
+        let received = reader.join().expect("the reader").expect("no error");
+        assert!(received == sent, "{} bytes of {} arrived", received.len(), sent.len());
+    });
+}
+
+// T-35: a running counter; adding all chunks up again for each write took time with their square.
+#[test]
+fn counting_what_waits_does_not_slow_writing_down() {
+    run(async {
+        let (transport, log, far) = half_open(Recorder::new());
+        log.made().await;
+        transport.set_write_buffer_limits(Some(usize::MAX), Some(0)).expect("the widest limits");
+        while transport.get_write_buffer_size() < 65536 {
+            transport.write(&[0; 65536]);
+        }
+        let piece = bytes::Bytes::from(vec![7; 8192]);
+        let write_many = |count: usize| {
+            let time = Instant::now();
+            let before = transport.get_write_buffer_size();
+            for number in 1..=count {
+                transport.write_bytes(piece.clone());
+                assert_eq!(transport.get_write_buffer_size(), before + number * piece.len());
+            }
+            time.elapsed()
+        };
+        let few = write_many(2_000);
+        let after_many = write_many(20_000);
+        assert!(
+            after_many < few * 100 + Duration::from_millis(200),
+            "{few:?}, then {after_many:?}"
+        );
+        transport.abort();
+        log.lost().await;
+        drop(far);
+    });
+}
+
+// T-12
+#[test]
+fn one_read_takes_at_most_256_kib() {
+    run(async {
+        let (transport, log, mut far) = half_open(Recorder::new());
+        log.made().await;
+        transport.pause_reading();
+        let writer = std::thread::spawn(move || far.write_all(&vec![1; 4 << 20]));
+        // Until more is there than one read takes; the system's buffers grow as they are used.
+        let mut peeked = vec![0; 1 << 20];
+        for _ in 0..200 {
+            let there = transport.with_socket(|socket| {
+                let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+                rustix::net::recv(socket, &mut peeked[..], flags).map_or(0, |(read, _)| read)
+            });
+            if there > Some(300_000) {
+                break;
+            }
+            tidegate_reactor::sleep(Duration::from_millis(1)).await.expect("an open loop");
+        }
+        transport.resume_reading();
+        log.lost().await;
+        writer.join().expect("the writer").expect("no error");
+        assert_eq!(log.received_len(), 4 << 20);
+        for event in log.events() {
+            if let Event::Data(piece) = event {
+                assert!((1..=262_144).contains(&piece.len()), "a piece of {} bytes", piece.len());
+            }
+        }
+    });
+}
+
+// T-04
+#[test]
+fn the_descriptor_is_closed_right_after_the_loss() {
+    watched(|| {
+        let _alone = alone();
+        for fails in [false, true] {
+            run(async {
+                let reports = reports();
+                let (near, far) = sockets().expect("sockets");
+                let counted = open_descriptors();
+                let left = Recorder::new().once(Callback::ConnectionLost, |_| ());
+                let left = if fails { left.panicking(Callback::ConnectionLost) } else { left };
+                let log = left.log();
+                let transport = open(near, Box::new(left), None).expect("a transport");
+                log.made().await;
+                assert_eq!(open_descriptors(), counted);
+                transport.close();
+                log.lost().await;
+                // The task goes on in the turn of the loss, with the handle still in hand.
+                assert_eq!(open_descriptors(), counted - 1);
+                assert_eq!(reports.borrow().len(), usize::from(fails));
+                drop((transport, far));
+            });
+        }
+    });
+}
+
+// T-04: whatever becomes of a connection, its descriptor does not stay.
+#[test]
+fn no_ending_leaks_a_descriptor() {
+    watched(|| {
+        let _alone = alone();
+        let ends: [fn(&Transport); 5] = [
+            Transport::close,
+            Transport::abort,
+            |transport| {
+                transport.write(&[0; 1 << 22]);
+                transport.abort();
+            },
+            |transport| transport.close_lingering(1 << 20, Duration::from_secs(5)),
+            // The loop closes with the connection open.
+            |_| (),
+        ];
+        run(async {});
+        let before = open_descriptors();
+        for end in ends {
+            run(async {
+                let (transport, log, far) = half_open(Recorder::new());
+                log.made().await;
+                end(&transport);
+                drop(far);
+                if transport.is_closing() {
+                    log.lost().await;
+                }
+            });
+            assert_eq!(open_descriptors(), before);
+        }
+    });
+}
+
+// T-57: what the system has taken before is sent, and the descriptor is not kept for the rest.
+#[test]
+fn an_abort_closes_the_socket_of_a_peer_that_does_not_read() {
+    run(async {
+        let (transport, log, mut far) = half_open(Recorder::new());
+        log.made().await;
+        let written = stuff(&transport, &log).await;
+        transport.abort();
+        assert_eq!(transport.get_write_buffer_size(), 0);
+        log.lost().await;
+        log.assert(&[Event::Made, Event::Paused, Event::Lost(None)]);
+        let mut received = Vec::new();
+        far.read_to_end(&mut received).expect("no error");
+        assert!(received.len() < written);
+    });
+}
+
+// T-56: close waits for a peer that does not read, for ever if need be; abort still works.
+#[test]
+fn a_close_waits_for_the_peer_and_an_abort_does_not() {
+    run(async {
+        let (transport, log, far) = half_open(Recorder::new());
+        log.made().await;
+        stuff(&transport, &log).await;
+        transport.close();
+        tidegate_reactor::sleep(Duration::from_millis(20)).await.expect("an open loop");
+        assert!(!log.has(Callback::ConnectionLost));
+        transport.abort();
+        log.lost().await;
+        log.assert(&[Event::Made, Event::Paused, Event::Lost(None)]);
+        drop(far);
+    });
+}
+
+// T-55: the peer reads the end, and can still write.
+#[test]
+fn write_eof_is_the_shutdown_of_one_direction() {
+    run(async {
+        let (transport, log, mut far) = half_open(Recorder::new());
+        log.made().await;
+        transport.write(b"question");
+        transport.write_eof().expect("a half close");
+        let mut question = Vec::new();
+        far.read_to_end(&mut question).expect("no error");
+        assert_eq!(question, b"question");
+        far.write_all(b"answer").expect("no error");
+        drop(far);
+        log.lost().await;
+        log.assert(&[Event::Made, Event::data("answer"), Event::Eof, Event::Lost(None)]);
+    });
+}
+
+// replaced: T-31: bytes that wait for the end of a step leave before the loop returns.
+#[test]
+fn what_was_written_last_leaves_before_the_loop_returns() {
+    let far = run(async {
+        let (transport, log, far) = half_open(Recorder::new());
+        log.made().await;
+        transport.write(b"last words");
+        far
+    });
+    let mut far = far;
+    let mut received = Vec::new();
+    far.read_to_end(&mut received).expect("no error");
+    assert_eq!(received, b"last words");
+}
+
+// T-58
+#[test]
+fn addresses_are_the_sockets_own() {
+    run(async {
+        let (near, far) = sockets().expect("sockets");
+        let own = near.local_addr().expect("an address");
+        let peer = near.peer_addr().expect("an address");
+        let transport = open(near, Box::new(Recorder::new()), None).expect("a transport");
+        let inet =
+            |address: Option<tidegate_protocols::Address>| address.and_then(|it| it.as_inet());
+        assert_eq!(inet(transport.sockname()), Some(own));
+        assert_eq!(inet(transport.peername()), Some(peer));
+        let seen = transport.with_socket(|socket| rustix::net::getsockname(socket).is_ok());
+        assert_eq!(seen, Some(true));
+        drop(far);
+        transport.closed().await;
+        assert_eq!(inet(transport.sockname()), Some(own));
+        assert_eq!(inet(transport.peername()), Some(peer));
+    });
+}

@@ -1,0 +1,345 @@
+//! What a transport asks of its wire: how often, how much at once, and what it makes of each answer.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+
+use rustix::io::Errno;
+use tidegate_protocols::{Flow, Transport};
+use tidegate_reactor::{Interest, LoopHandle, Queued, Readiness, Watcher};
+use tidegate_testkit::{Callback, Event, Log, Recorder, run};
+use tidegate_transports::stream::{self, StreamOptions, Wire};
+
+/// What a wire was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Asked {
+    Read(usize),
+    Write(Vec<Vec<u8>>),
+    ShutDown,
+}
+
+/// A wire that answers as it was told, and remembers what it was asked. It is always ready.
+struct Scripted {
+    handle: LoopHandle,
+    watcher: Rc<dyn Watcher>,
+    interest: RefCell<Interest>,
+    reads: RefCell<VecDeque<Result<&'static [u8], Errno>>>,
+    /// How much each write takes; then everything.
+    writes: RefCell<VecDeque<Result<usize, Errno>>>,
+    asked: RefCell<Vec<Asked>>,
+}
+
+#[derive(Clone)]
+struct ScriptedWire(Rc<Scripted>);
+
+impl Scripted {
+    fn write(&self, pieces: Vec<Vec<u8>>) -> io::Result<usize> {
+        let offered = pieces.iter().map(Vec::len).sum();
+        self.asked.borrow_mut().push(Asked::Write(pieces));
+        match self.writes.borrow_mut().pop_front() {
+            None => Ok(offered),
+            Some(Ok(taken)) => Ok(taken.min(offered)),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    fn writes_asked(&self) -> Vec<Vec<Vec<u8>>> {
+        let asked = self.asked.borrow();
+        let writes = asked.iter().filter_map(|asked| match asked {
+            Asked::Write(pieces) => Some(pieces.clone()),
+            _ => None,
+        });
+        writes.collect()
+    }
+}
+
+impl Wire for ScriptedWire {
+    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.asked.borrow_mut().push(Asked::Read(into.len()));
+        let next = self.0.reads.borrow_mut().pop_front().unwrap_or(Err(Errno::WOULDBLOCK));
+        let bytes = next?;
+        into[..bytes.len()].copy_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn write(&self, from: &[u8]) -> io::Result<usize> {
+        self.0.write(vec![from.to_vec()])
+    }
+
+    fn write_vectored(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write(from.iter().map(|piece| piece.to_vec()).collect())
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.0.asked.borrow_mut().push(Asked::ShutDown);
+        Ok(())
+    }
+
+    fn set_interest(&self, interest: Interest) {
+        self.0.interest.replace(interest);
+        if interest.readable() || interest.writable() {
+            self.0.handle.queue(Rc::new(Ready(self.0.clone()))).expect("an open loop");
+        }
+    }
+
+    fn hung_up(&self) -> bool {
+        false
+    }
+}
+
+/// One call of the watcher.
+struct Ready(Rc<Scripted>);
+
+impl Queued for Ready {
+    fn run(self: Rc<Self>) {
+        let interest = *self.0.interest.borrow();
+        let more = interest.writable() || !self.0.reads.borrow().is_empty();
+        if more && (interest.readable() || interest.writable()) {
+            self.0.handle.queue(self.clone()).expect("an open loop");
+        }
+        let readiness = Readiness {
+            readable: interest.readable(),
+            writable: interest.writable(),
+            hung_up: false,
+        };
+        self.0.watcher.clone().ready(readiness);
+    }
+
+    fn name(&self) -> String {
+        "a scripted wire".to_owned()
+    }
+}
+
+struct Scene {
+    transport: Transport,
+    log: Log,
+    wire: Rc<Scripted>,
+}
+
+type Reads<'a> = &'a [Result<&'static [u8], Errno>];
+
+/// A greeted transport on a wire that answers `reads` and `writes`.
+async fn scene(recorder: Recorder, reads: Reads<'_>, writes: &[Result<usize, Errno>]) -> Scene {
+    let handle = LoopHandle::current().expect("a running loop");
+    let mut made = None;
+    let log = recorder.log();
+    let wire = |watcher| {
+        let wire = Rc::new(Scripted {
+            handle: handle.clone(),
+            watcher,
+            interest: RefCell::new(Interest::NONE),
+            reads: RefCell::new(reads.iter().copied().collect()),
+            writes: RefCell::new(writes.iter().copied().collect()),
+            asked: RefCell::default(),
+        });
+        made = Some(wire.clone());
+        Ok(ScriptedWire(wire))
+    };
+    let transport = stream::open(&handle, wire, Box::new(recorder), StreamOptions::default());
+    log.made().await;
+    Scene { transport: transport.expect("a transport"), log, wire: made.expect("a wire") }
+}
+
+/// Lets everything happen that happens by itself.
+async fn settle() {
+    for _ in 0..20 {
+        tidegate_reactor::sleep(std::time::Duration::ZERO).await.expect("an open loop");
+    }
+}
+
+// T-12
+#[test]
+fn one_read_of_256_kib_for_each_readiness() {
+    run(async {
+        let scene = scene(Recorder::new(), &[Ok(b"a"), Ok(b"b"), Ok(b"")], &[]).await;
+        scene.log.lost().await;
+        let events =
+            [Event::Made, Event::data("a"), Event::data("b"), Event::Eof, Event::Lost(None)];
+        assert_eq!(scene.log.events(), events);
+        assert_eq!(*scene.wire.asked.borrow(), vec![Asked::Read(262_144); 3]);
+    });
+}
+
+// T-12
+#[test]
+fn a_read_that_finds_nothing_is_forgotten() {
+    run(async {
+        let reads = [Err(Errno::WOULDBLOCK), Ok(&b"a"[..]), Err(Errno::INTR), Ok(b"b"), Ok(b"")];
+        let scene = scene(Recorder::new(), &reads, &[]).await;
+        scene.log.lost().await;
+        scene.log.assert(&[Event::Made, Event::data("ab"), Event::Eof, Event::Lost(None)]);
+    });
+}
+
+// T-22: at most the length of the protocol's buffer.
+#[test]
+fn a_buffered_read_asks_for_the_buffer() {
+    run(async {
+        let scene =
+            scene(Recorder::new().buffered(4), &[Ok(b"abcd"), Ok(b"e"), Ok(b"")], &[]).await;
+        scene.log.lost().await;
+        assert_eq!(*scene.wire.asked.borrow(), vec![Asked::Read(4); 3]);
+        let ask = || Event::BufferAsked(None);
+        let events = [
+            Event::Made,
+            ask(),
+            Event::updated("abcd"),
+            ask(),
+            Event::updated("e"),
+            ask(),
+            Event::Eof,
+            Event::Lost(None),
+        ];
+        assert_eq!(scene.log.events(), events);
+    });
+}
+
+// T-13 T-18
+#[test]
+fn a_failed_read_is_the_cause_of_the_loss() {
+    run(async {
+        let scene = scene(Recorder::new(), &[Ok(b"a"), Err(Errno::TIMEDOUT)], &[]).await;
+        scene.log.lost().await;
+        let timed_out = Some(io::ErrorKind::TimedOut);
+        scene.log.assert(&[Event::Made, Event::data("a"), Event::Lost(timed_out)]);
+    });
+}
+
+// replaced: T-31: one write for all of a step.
+#[test]
+fn the_writes_of_a_step_are_one() {
+    run(async {
+        let scene = scene(Recorder::new(), &[], &[]).await;
+        scene.transport.write(b"a");
+        scene.transport.write(b"b");
+        scene.transport.writelines([&b"c"[..], b"", b"d"]);
+        assert!(scene.wire.writes_asked().is_empty(), "offered inside the step");
+        settle().await;
+        assert_eq!(scene.wire.writes_asked(), [[b"abcd".to_vec()]]);
+    });
+}
+
+// replaced: T-31: what reaches 64 KiB is offered at once, and only the refused rest waits.
+#[test]
+fn a_large_write_is_offered_at_once() {
+    run(async {
+        let scene = scene(Recorder::new(), &[], &[Ok(60_000)]).await;
+        assert_eq!(scene.transport.write(&[1; 65_536]), Flow::Open);
+        assert_eq!(scene.wire.writes_asked().len(), 1);
+        assert_eq!(scene.transport.get_write_buffer_size(), 5_536);
+        settle().await;
+        assert_eq!(scene.wire.writes_asked()[1].concat(), vec![1; 5_536]);
+        assert_eq!(scene.transport.get_write_buffer_size(), 0);
+    });
+}
+
+// replaced: T-31. T-33: a write that would block takes nothing, and nothing is lost.
+#[test]
+fn a_refused_write_is_tried_again_when_the_wire_is_ready() {
+    run(async {
+        let writes = [Err(Errno::WOULDBLOCK), Err(Errno::INTR), Ok(0), Ok(2), Ok(1)];
+        let scene = scene(Recorder::new(), &[], &writes).await;
+        scene.transport.write(b"abcdef");
+        settle().await;
+        let offered: Vec<_> =
+            scene.wire.writes_asked().iter().map(|pieces| pieces.concat()).collect();
+        let expected: [&[u8]; 6] = [b"abcdef", b"abcdef", b"abcdef", b"abcdef", b"cdef", b"def"];
+        assert_eq!(offered, expected);
+        assert_eq!(scene.transport.get_write_buffer_size(), 0);
+    });
+}
+
+// replaced: T-31: behind what was refused a write is only appended.
+#[test]
+fn a_write_behind_refused_bytes_is_only_appended() {
+    run(async {
+        let scene = scene(Recorder::new(), &[], &[Ok(1)]).await;
+        scene.transport.write(&[0; 65_536]);
+        assert_eq!(scene.wire.writes_asked().len(), 1);
+        scene.transport.write(b"appended");
+        scene.transport.write(&[1; 100_000]);
+        assert_eq!(scene.wire.writes_asked().len(), 1, "offered past what was refused");
+        settle().await;
+        assert_eq!(scene.transport.get_write_buffer_size(), 0);
+    });
+}
+
+// T-33: at most IOV_MAX pieces in one call, whole ones dropped and the first partly sent one trimmed.
+#[test]
+fn chunks_are_gathered_and_trimmed() {
+    run(async {
+        const COUNT: usize = 3000;
+        const LENGTH: usize = 8192;
+        let scene = scene(Recorder::new(), &[], &[Ok(0), Ok(LENGTH * 10 + 5)]).await;
+        let chunk = |number: usize| vec![number as u8; LENGTH];
+        scene.transport.write(&[0; 65_536]);
+        for number in 0..COUNT {
+            scene.transport.write_bytes(chunk(number).into());
+        }
+        settle().await;
+        let sent: Vec<_> = scene.wire.writes_asked();
+        assert!(sent.iter().all(|pieces| pieces.len() <= 1024), "more than IOV_MAX pieces");
+        assert!(sent[1].len() > 1, "the chunks were not gathered");
+        assert_eq!(scene.transport.get_write_buffer_size(), 0);
+        assert_eq!(scene.transport.statistics().bytes_sent, (65_536 + COUNT * LENGTH) as u64);
+        // The second call begins where the first had been cut.
+        let whole = sent[1].concat();
+        assert!(sent[2].concat().starts_with(&whole[LENGTH * 10 + 5..][..LENGTH]));
+    });
+}
+
+// replaced: T-36
+#[test]
+fn lines_that_are_offered_at_once_are_gathered() {
+    run(async {
+        let scene = scene(Recorder::new(), &[], &[]).await;
+        scene.transport.writelines([&[1; 40_000][..], &[], &[2; 40_000]]);
+        let sent = scene.wire.writes_asked();
+        assert_eq!(sent.len(), 1);
+        assert_eq!(sent[0].concat().len(), 80_000);
+    });
+}
+
+// replaced: T-34: the caller sees no error; the loss follows, with what waited dropped.
+#[test]
+fn a_failed_write_is_the_cause_of_the_loss() {
+    run(async {
+        for writes in [&[Err(Errno::PIPE)][..], &[Ok(3), Err(Errno::PIPE)]] {
+            let scene = scene(Recorder::new(), &[], writes).await;
+            assert_eq!(scene.transport.write(b"abcdef"), Flow::Open);
+            assert!(!scene.log.has(Callback::ConnectionLost));
+            scene.log.lost().await;
+            scene.log.assert(&[Event::Made, Event::Lost(Some(io::ErrorKind::BrokenPipe))]);
+            assert_eq!(scene.transport.get_write_buffer_size(), 0);
+        }
+    });
+}
+
+// replaced: T-34: a write that is offered at once fails inside the call, and says that it is closed.
+#[test]
+fn a_large_write_that_fails_is_closed() {
+    run(async {
+        let scene = scene(Recorder::new(), &[], &[Err(Errno::PIPE)]).await;
+        assert_eq!(scene.transport.write(&[0; 65_536]), Flow::Closed);
+        assert!(!scene.log.has(Callback::ConnectionLost), "lost inside the call");
+        scene.log.lost().await;
+    });
+}
+
+// T-55: the end goes out after the bytes, once.
+#[test]
+fn the_end_is_shut_down_once_and_last() {
+    run(async {
+        let scene = scene(Recorder::new(), &[], &[Ok(2)]).await;
+        scene.transport.write(b"abcd");
+        scene.transport.write_eof().expect("a half close");
+        scene.transport.write_eof().expect("a half close");
+        settle().await;
+        scene.transport.write_eof().expect("a half close");
+        let pieces = |text: &[u8]| Asked::Write(vec![text.to_vec()]);
+        let asked: Vec<_> = scene.wire.asked.borrow().clone();
+        let asked: Vec<_> = asked.into_iter().filter(|it| !matches!(it, Asked::Read(_))).collect();
+        assert_eq!(asked, [pieces(b"abcd"), pieces(b"cd"), Asked::ShutDown]);
+    });
+}

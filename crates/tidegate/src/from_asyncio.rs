@@ -1,0 +1,54 @@
+//! For those who come from asyncio: every name and where it lives here, and every difference on purpose.
+//!
+//! This module has no code. Behaviour that is not in the second table is asyncio's.
+//!
+//! # Names
+//!
+//! | asyncio | here |
+//! |---|---|
+//! | `asyncio.run` | [`run`](crate::run) |
+//! | `asyncio.new_event_loop` | [`EventLoop::new`](crate::EventLoop::new) |
+//! | `asyncio.get_running_loop` | [`LoopHandle::current`](crate::LoopHandle::current) |
+//! | `loop.run_until_complete`, `run_forever`, `stop`, `close`, `time`, `is_running`, `is_closed` | the same on [`EventLoop`](crate::EventLoop) |
+//! | `loop.call_soon`, `call_later`, `call_at` | the same on [`LoopHandle`](crate::LoopHandle) |
+//! | `loop.call_soon_threadsafe` | [`Remote::call_soon_threadsafe`](crate::Remote), from [`LoopHandle::remote`](crate::LoopHandle::remote) |
+//! | `asyncio.Handle`, `TimerHandle` | [`Handle`](crate::Handle), [`TimerHandle`](crate::TimerHandle) |
+//! | `asyncio.create_task`, `asyncio.Task` | [`spawn`](crate::spawn), [`JoinHandle`](crate::JoinHandle) |
+//! | `asyncio.sleep`, `asyncio.timeout`, `wait_for` | [`sleep`](crate::sleep), [`timeout`](crate::timeout) |
+//! | `loop.create_future` | [`create_future`](crate::create_future) |
+//! | `loop.run_in_executor`, `shutdown_default_executor` | the same on [`LoopHandle`](crate::LoopHandle) |
+//! | `loop.getaddrinfo`, `getnameinfo` | the same on [`LoopHandle`](crate::LoopHandle) |
+//! | `loop.add_reader`, `remove_reader`, `add_writer`, `remove_writer` | the same on [`LoopHandle`](crate::LoopHandle) |
+//! | `loop.add_signal_handler`, `remove_signal_handler` | the same on [`LoopHandle`](crate::LoopHandle) |
+//! | `loop.set_exception_handler`, `call_exception_handler` | the same, with a [`Report`](crate::Report) as the context |
+//! | `loop.set_debug`, `slow_callback_duration` | the same on [`LoopHandle`](crate::LoopHandle) |
+//! | `loop.create_connection` | [`create_connection`](crate::create_connection) |
+//! | `loop.create_server`, `asyncio.Server` | [`create_server`](crate::create_server), [`Server`](crate::Server) |
+//! | `loop.connect_accepted_socket` | [`connect_accepted_socket`](crate::connect_accepted_socket) |
+//! | `asyncio.Protocol`, `BufferedProtocol` | [`Protocol`](crate::Protocol); `get_buffer` and `buffer_updated` are methods of it |
+//! | `asyncio.Transport` | [`Transport`](crate::Transport) |
+//! | `transport.get_protocol` | [`Transport::with_protocol`](crate::Transport::with_protocol) |
+//! | `transport.get_extra_info("peername")` | [`Transport::peername`](crate::Transport::peername), or [`get_extra_info`](crate::Transport::get_extra_info) by type |
+//! | keyword arguments | methods of the builder that a function such as [`create_server`](crate::create_server) returns, before `.await` |
+//!
+//! # Differences on purpose
+//!
+//! | asyncio | here | why |
+//! |---|---|---|
+//! | callbacks get no transport, protocols store it | each callback receives it | no `Option`, no stale handle |
+//! | `(transport, protocol)` is returned | the transport; keep a share of the protocol (`Rc<RefCell<P>>`), or use `with_protocol` | ownership |
+//! | `pause_writing` comes inside `write` | `write` returns a [`Flow`](crate::Flow); the callback follows when the step ends | a transport's method never calls a protocol |
+//! | an exception in a callback | `Err`, or a caught panic, ends that connection with that cause | nothing else can raise |
+//! | `write` sends at once | what a step wrote leaves together when the step ends; `get_write_buffer_size` counts it; `flush` sends now | one system call |
+//! | what I/O wakes runs a turn later | tasks woken by I/O run in the same turn | one wait less |
+//! | `close` with unread input may destroy the last reply | the same, and `close_lingering` is offered | the kernel answers with a reset |
+//! | a handler that never yields starves others | 128 completed operations without waiting yield once | fairness |
+//! | writes after a loss are counted and logged | [`Flow::Closed`](crate::Flow::Closed) | a value beats a log line |
+//! | Happy Eyeballs is off by default | on, 250 ms, interleaved; all errors are kept | a dead route must not cost 15 s |
+//! | `connection_made` that raises leaves the connection open | one that panics ends it | as every other callback |
+//! | cancelling | dropping: what is synchronous is done at once, the loop finishes the rest | Rust |
+//! | dropping an unclosed transport closes it | dropping a handle does nothing: the loop owns the transport | handles are shares |
+//! | loops, futures and handles can be touched from any thread and check it in debug mode | they are not `Send`; a [`Remote`](crate::Remote) is | the compiler checks |
+//! | signal handlers only in the main thread | in any thread's loop | there is no main thread to defend |
+//! | `is_reading` stays true after an end of stream that was kept open | false | nothing is read any more |
+//! | one order for timers of equal time is not promised | the order in which they were set | it costs nothing |

@@ -1,0 +1,71 @@
+//! asyncio's networking model for Rust: an event loop, callback protocols over transports with exact write
+//! flow control, and the servers and connections they run on.
+//!
+//! ```no_run
+//! use std::io;
+//! use tidegate::prelude::*;
+//!
+//! struct Echo;
+//!
+//! impl Protocol for Echo {
+//!     fn data_received(&mut self, transport: &Transport, data: &[u8]) -> io::Result<()> {
+//!         transport.write(data);
+//!         Ok(())
+//!     }
+//!     fn pause_writing(&mut self, transport: &Transport) {
+//!         transport.pause_reading();
+//!     }
+//!     fn resume_writing(&mut self, transport: &Transport) {
+//!         transport.resume_reading();
+//!     }
+//! }
+//!
+//! fn main() -> io::Result<()> {
+//!     tidegate::run(async {
+//!         let server = create_server(|| Echo, ("127.0.0.1", 8888)).await?;
+//!         println!("serving on {}", server.sockets()[0].sockname());
+//!         server.serve_forever().await
+//!     })
+//! }
+//! ```
+//!
+//! This crate has no logic of its own: it re-exports, by name, what the crates below it define.
+//!
+//! | crate | what it is |
+//! |---|---|
+//! | [`reactor`] | the loop: callbacks, timers, tasks, readers, signals, with no protocol and no transport |
+//! | [`protocols`] | the contract: protocols, transports, flow, layers, with no loop and no socket |
+//! | [`transports`] | connections and servers: the contract on the loop's sockets |
+//!
+//! Whoever comes from asyncio finds every name and every difference in [`from_asyncio`].
+
+#![forbid(unsafe_code)]
+
+#[cfg(windows)]
+compile_error!("Tidegate runs on Unix: Windows is not supported.");
+
+pub mod from_asyncio;
+
+pub use tidegate_protocols as protocols;
+pub use tidegate_reactor as reactor;
+pub use tidegate_transports as transports;
+
+pub use tidegate_protocols::{
+    Address, AtEof, Cause, Flow, Incoming, Layer, Layered, Protocol, Transport, WriteLimits,
+};
+pub use tidegate_reactor::{
+    EventLoop, Handle, JoinError, JoinHandle, LoopError, LoopHandle, Remote, Report, TimerHandle,
+    create_future, run, sleep, spawn, timeout,
+};
+pub use tidegate_transports::{
+    Server, connect_accepted_socket, create_connection, create_server,
+};
+
+/// What most programs use, in one line.
+pub mod prelude {
+    pub use tidegate_protocols::{AtEof, Cause, Flow, Layered, Protocol, Transport};
+    pub use tidegate_reactor::{LoopHandle, run, sleep, spawn, timeout};
+    pub use tidegate_transports::{
+        Server, connect_accepted_socket, create_connection, create_server,
+    };
+}

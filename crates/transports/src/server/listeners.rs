@@ -1,0 +1,169 @@
+//! The listening sockets of a server, and when each of them is watched.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::{Rc, Weak};
+
+use rustix::io::Errno;
+use rustix::net::SocketAddrAny;
+use tidegate_protocols::Address;
+use tidegate_reactor::{Interest, LoopHandle, Source, TimerHandle};
+
+use super::accept::Acceptor;
+use crate::socket::address_of;
+use crate::tcp;
+
+/// One listening socket of a [`Server`](crate::Server), to be looked at but not to be closed.
+///
+/// The asyncio counterpart is a `TransportSocket` of `Server.sockets`.
+#[derive(Clone)]
+pub struct ServerSocket {
+    descriptor: Weak<OwnedFd>,
+    sockname: Address,
+}
+
+impl ServerSocket {
+    /// The address that it is bound to, with the port that the system chose if it was asked to.
+    pub fn sockname(&self) -> Address {
+        self.sockname.clone()
+    }
+
+    /// Runs `look` with the socket, to read or set options of it; not when the server is closed.
+    ///
+    /// A server that is closed inside `look` closes this socket when `look` returns.
+    pub fn with_socket<R>(&self, look: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
+        let descriptor = self.descriptor.upgrade()?;
+        Some(look(descriptor.as_fd()))
+    }
+}
+
+impl fmt::Debug for ServerSocket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ServerSocket")
+            .field("sockname", &self.sockname)
+            .field("closed", &(self.descriptor.strong_count() == 0))
+            .finish()
+    }
+}
+
+/// The sockets of one server; none once it is closed.
+pub(super) struct Listeners(RefCell<Vec<Listener>>);
+
+struct Listener {
+    descriptor: Rc<OwnedFd>,
+    sockname: Address,
+    /// Bound sockets are registered when the server starts.
+    source: Option<Source<Rc<OwnedFd>>>,
+    /// The timer that ends a rest after the system ran out of something.
+    resting: Option<TimerHandle>,
+}
+
+/// A connection that waited, and from whom.
+pub(super) struct Accepted {
+    pub(super) descriptor: OwnedFd,
+    pub(super) peer: Option<SocketAddrAny>,
+    pub(super) may_be_tcp: bool,
+}
+
+impl Listeners {
+    /// Over bound, non-blocking stream sockets.
+    pub(super) fn new(descriptors: Vec<OwnedFd>) -> io::Result<Listeners> {
+        let listener = |descriptor: OwnedFd| {
+            let sockname = address_of(rustix::net::getsockname(&descriptor)?);
+            Ok(Listener { descriptor: Rc::new(descriptor), sockname, source: None, resting: None })
+        };
+        Ok(Listeners(RefCell::new(
+            descriptors.into_iter().map(listener).collect::<io::Result<_>>()?,
+        )))
+    }
+
+    pub(super) fn sockets(&self) -> Vec<ServerSocket> {
+        let listeners = self.0.borrow();
+        let socket = |listener: &Listener| ServerSocket {
+            descriptor: Rc::downgrade(&listener.descriptor),
+            sockname: listener.sockname.clone(),
+        };
+        listeners.iter().map(socket).collect()
+    }
+
+    /// What reports call the socket with this number.
+    pub(super) fn title(&self, number: usize) -> String {
+        match self.0.borrow().get(number) {
+            Some(listener) => format!("server on {}", listener.sockname),
+            None => "closed server".to_owned(),
+        }
+    }
+
+    /// Makes them listen, and registers each with the watcher of its number. They are not watched yet.
+    pub(super) fn listen(
+        &self,
+        handle: &LoopHandle,
+        backlog: u32,
+        watcher: impl Fn(usize) -> Rc<Acceptor>,
+    ) -> io::Result<()> {
+        for (number, listener) in self.0.borrow_mut().iter_mut().enumerate() {
+            tcp::listen(&listener.descriptor, backlog)?;
+            let descriptor = listener.descriptor.clone();
+            let source = Source::new(handle, descriptor, Interest::NONE, watcher(number))?;
+            listener.source = Some(source);
+        }
+        Ok(())
+    }
+
+    /// Watches those that do not rest, or none.
+    pub(super) fn watch(&self, watched: bool) {
+        for listener in &*self.0.borrow() {
+            listener.watch(watched && listener.resting.is_none());
+        }
+    }
+
+    /// Takes the next connection that waits; none from a closed server.
+    pub(super) fn accept(&self, number: usize) -> Option<Result<Accepted, Errno>> {
+        let listeners = self.0.borrow();
+        let listener = listeners.get(number)?;
+        let may_be_tcp = matches!(listener.sockname, Address::Inet(_));
+        Some(tcp::accept(&listener.descriptor).map(|(descriptor, peer)| Accepted {
+            descriptor,
+            peer,
+            may_be_tcp,
+        }))
+    }
+
+    /// Stops watching one until [`wake`](Listeners::wake), which the timer will call.
+    pub(super) fn rest(&self, number: usize, timer: TimerHandle) {
+        if let Some(listener) = self.0.borrow_mut().get_mut(number) {
+            listener.watch(false);
+            listener.resting = Some(timer);
+        }
+    }
+
+    /// Ends the rest of one; it is watched again if `watched`.
+    pub(super) fn wake(&self, number: usize, watched: bool) {
+        if let Some(listener) = self.0.borrow_mut().get_mut(number) {
+            listener.resting = None;
+            listener.watch(watched);
+        }
+    }
+
+    /// Closes them all.
+    pub(super) fn close(&self) {
+        let listeners = self.0.take();
+        for listener in &listeners {
+            if let Some(timer) = &listener.resting {
+                timer.cancel();
+            }
+        }
+        drop(listeners);
+    }
+}
+
+impl Listener {
+    fn watch(&self, watched: bool) {
+        if let Some(source) = &self.source {
+            source.set_interest(if watched { Interest::READ } else { Interest::NONE });
+        }
+    }
+}

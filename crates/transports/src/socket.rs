@@ -1,0 +1,102 @@
+//! A connected stream socket as a wire.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::net::{
+    self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, sendmsg,
+};
+use tidegate_protocols::{Address, UnixAddress};
+use tidegate_reactor::{Interest, LoopHandle, Source, Watcher};
+
+use crate::wire::Wire;
+
+/// A connected, non-blocking stream socket that is registered with a loop.
+///
+/// Sends never raise SIGPIPE. Dropping it deregisters the descriptor, then closes it.
+pub struct Socket(Source<OwnedFd>);
+
+impl Socket {
+    /// Registers `descriptor`, which must be a connected non-blocking stream socket.
+    ///
+    /// # Errors
+    ///
+    /// What registering with the loop answers: a closed loop, a descriptor that is registered already.
+    pub fn new(
+        handle: &LoopHandle,
+        descriptor: OwnedFd,
+        interest: Interest,
+        watcher: Rc<dyn Watcher>,
+    ) -> io::Result<Socket> {
+        Source::new(handle, descriptor, interest, watcher).map(Socket)
+    }
+}
+
+impl Wire for Socket {
+    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let (read, _) = net::recv(self.0.get_ref(), into, RecvFlags::empty())?;
+        Ok(read)
+    }
+
+    fn write(&self, from: &[u8]) -> io::Result<usize> {
+        Ok(net::send(self.0.get_ref(), from, SendFlags::NOSIGNAL)?)
+    }
+
+    fn write_vectored(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut nothing_else = SendAncillaryBuffer::default();
+        Ok(sendmsg(self.0.get_ref(), from, &mut nothing_else, SendFlags::NOSIGNAL)?)
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        Ok(net::shutdown(self.0.get_ref(), Shutdown::Write)?)
+    }
+
+    fn set_interest(&self, interest: Interest) {
+        self.0.set_interest(interest);
+    }
+
+    fn hung_up(&self) -> bool {
+        self.0.hung_up()
+    }
+
+    fn release(&self) {
+        self.0.release();
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.get_ref().as_fd())
+    }
+
+    fn peername(&self) -> Option<Address> {
+        net::getpeername(self.0.get_ref()).ok().flatten().map(address_of)
+    }
+
+    fn sockname(&self) -> Option<Address> {
+        net::getsockname(self.0.get_ref()).ok().map(address_of)
+    }
+}
+
+/// The address in our words.
+pub(crate) fn address_of(any: SocketAddrAny) -> Address {
+    if let Ok(inet) = SocketAddr::try_from(any.clone()) {
+        return Address::Inet(inet);
+    }
+    match rustix::net::SocketAddrUnix::try_from(any) {
+        Ok(unix) => unix_address_of(&unix),
+        Err(_) => Address::Unnamed,
+    }
+}
+
+fn unix_address_of(unix: &rustix::net::SocketAddrUnix) -> Address {
+    if let Some(path) = unix.path_bytes() {
+        use std::os::unix::ffi::OsStrExt;
+        return Address::Unix(UnixAddress::path(std::ffi::OsStr::from_bytes(path)));
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(name) = unix.abstract_name() {
+        return Address::Unix(UnixAddress::abstract_name(name));
+    }
+    Address::Unnamed
+}

@@ -1,0 +1,290 @@
+//! The stream transport: one for every kind of descriptor.
+//!
+//! The loop owns a connection through the [`Watcher`] that its wire registers, until it is lost; the
+//! connection owns its protocol in a [`Slot`]. What a connection does is in five rooms: `reading`,
+//! `writing` (with the flow), `closing` (with the loss), `linger`, and `face` (what a [`Transport`]
+//! handle can ask of it).
+
+mod closing;
+mod face;
+mod linger;
+mod reading;
+mod writing;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::{Rc, Weak};
+
+use tidegate_protocols::{
+    Address, Cause, Owed, Protocol, Slot, Transport, Waiters, WriteBuffer, WriteLimits,
+};
+use tidegate_reactor::{
+    Deferred, Interest, LoopHandle, OfferReason, Queued, Readiness, Watcher,
+};
+
+use crate::lifecycle::{Life, LifeEvent, Reading, ReadingEvent, Writing};
+use linger::Linger;
+
+pub use crate::socket::Socket;
+pub use crate::wire::Wire;
+use crate::wire::is_nothing_now;
+
+/// Is told once when a connection is gone: `connection_lost` was delivered and its wire is closed.
+///
+/// A server keeps account of its connections so.
+pub trait Attached: 'static {
+    /// The connection that was opened with the number `member` is gone.
+    fn detached(&self, member: usize);
+}
+
+/// Is called once, directly after `connection_made` has returned.
+pub type Greeted = Box<dyn FnOnce(&Transport)>;
+
+/// What a stream transport is opened with.
+#[derive(Default)]
+pub struct StreamOptions {
+    /// When `pause_writing` and `resume_writing` come; 64 KiB and 16 KiB unless set.
+    pub limits: WriteLimits,
+    /// Ends the connection when more bytes than this wait to be sent; no limit unless set.
+    pub abort_above: Option<usize>,
+    /// The peer's address, where it is known already; else the wire is asked.
+    pub peername: Option<Address>,
+    /// Whom to tell when the connection is gone, and by which number it knows this one.
+    pub attached: Option<(Rc<dyn Attached>, usize)>,
+    /// What to call after `connection_made`.
+    pub greeted: Option<Greeted>,
+}
+
+/// Opens a stream transport over a wire.
+///
+/// `wire` is called once with the watcher that the wire has to register, with
+/// [`Interest::READ`] for a connection that was accepted and [`Interest::NONE`] for one that was made:
+/// either way reading starts when `connection_made` has returned. `connection_made` itself is queued: it
+/// comes in the loop's next batch.
+///
+/// The asyncio counterpart is `_SelectorSocketTransport.__init__`.
+///
+/// # Errors
+///
+/// What `wire` answers, or that the loop is closed; the protocol is then dropped without a callback.
+pub fn open<W: Wire>(
+    handle: &LoopHandle,
+    wire: impl FnOnce(Rc<dyn Watcher>) -> io::Result<W>,
+    protocol: Box<dyn Protocol>,
+    options: StreamOptions,
+) -> io::Result<Transport> {
+    let connection = Rc::new_cyclic(|me: &Weak<Connection<W>>| Connection {
+        me: me.clone(),
+        handle: handle.clone(),
+        wire: RefCell::new(None),
+        slot: Slot::new(protocol),
+        face: Cell::new(None),
+        life: Cell::new(Life::Opening),
+        reading: Cell::new(Reading::NotYet),
+        writing: Cell::new(Writing::Open),
+        owed: Cell::new(Owed::Open),
+        refused: Cell::new(false),
+        enlisted: Cell::new(false),
+        greeted: Cell::new(false),
+        unsent: Cell::new(false),
+        limits: Cell::new(options.limits),
+        abort_above: options.abort_above.unwrap_or(usize::MAX),
+        buffer: RefCell::new(WriteBuffer::new()),
+        touched: Cell::new(0),
+        received: Cell::new(0),
+        sent: Cell::new(0),
+        paused_since: Cell::new(u64::MAX),
+        cause: Cell::new(None),
+        peername: RefCell::new(options.peername),
+        sockname: RefCell::new(None),
+        hung_up: Cell::new(false),
+        closed: Waiters::new(),
+        flushed: Waiters::new(),
+        at_greeting: Cell::new(options.greeted.map(Box::new)),
+        attached: Cell::new(options.attached),
+        linger: Cell::new(None),
+    });
+    let wire = wire(connection.clone())?;
+    if connection.peername.borrow().is_none() {
+        let peername = wire.peername();
+        *connection.peername.borrow_mut() = peername;
+    }
+    *connection.wire.borrow_mut() = Some(wire);
+    if let Err(error) = handle.queue(connection.clone()) {
+        connection.close_wire();
+        return Err(error.into());
+    }
+    let transport = Transport::new(connection.clone());
+    connection.face.set(Some(transport.clone()));
+    Ok(transport)
+}
+
+/// One connection. Every field that may hold a user's value is a cell that is taken, used and put back.
+struct Connection<W: Wire> {
+    me: Weak<Connection<W>>,
+    handle: LoopHandle,
+    /// Gone when the connection is lost, so that a stray handle never keeps the peer waiting.
+    wire: RefCell<Option<W>>,
+    slot: Slot<dyn Protocol>,
+    /// The handle that the protocol's callbacks are given; gone when the connection is lost.
+    face: Cell<Option<Transport>>,
+    life: Cell<Life>,
+    reading: Cell<Reading>,
+    writing: Cell<Writing>,
+    owed: Cell<Owed>,
+    /// The system took less than it was offered: the rest waits until the wire is writable.
+    refused: Cell<bool>,
+    /// This is on the loop's list of what is done when the step ends.
+    enlisted: Cell<bool>,
+    /// `connection_made` was called.
+    greeted: Cell<bool>,
+    /// Bytes that were accepted have been dropped.
+    unsent: Cell<bool>,
+    limits: Cell<WriteLimits>,
+    abort_above: usize,
+    buffer: RefCell<WriteBuffer>,
+    /// The step in which bytes were last written.
+    touched: Cell<u64>,
+    received: Cell<u64>,
+    sent: Cell<u64>,
+    /// When the flow was paused, in nanoseconds of the loop's clock; `u64::MAX` while it is open.
+    paused_since: Cell<u64>,
+    cause: Cell<Option<Cause>>,
+    peername: RefCell<Option<Address>>,
+    sockname: RefCell<Option<Address>>,
+    /// Whether the peer had hung up when the wire was closed.
+    hung_up: Cell<bool>,
+    closed: Waiters,
+    flushed: Waiters,
+    at_greeting: Cell<Option<Box<Greeted>>>,
+    attached: Cell<Option<(Rc<dyn Attached>, usize)>>,
+    linger: Cell<Option<Box<Linger>>>,
+}
+
+impl<W: Wire> Connection<W> {
+    /// A share of this connection. It is called with one alive, so there is always another to be had.
+    fn share(&self) -> Rc<Connection<W>> {
+        self.me.upgrade().expect("a connection is asked through a share of it")
+    }
+
+    /// The handle for a callback; none once the connection is lost.
+    fn face(&self) -> Option<Transport> {
+        let face = self.face.take();
+        let copy = face.clone();
+        self.face.set(face);
+        copy
+    }
+
+    /// Asks the wire, unless it is gone. `ask` is ours: it runs no code of the user's.
+    fn ask_wire<R>(&self, ask: impl FnOnce(&W) -> R) -> Option<R> {
+        self.wire.borrow().as_ref().map(ask)
+    }
+
+    /// Tells the wire what this connection waits for now.
+    fn update_interest(&self) {
+        let life = self.life.get();
+        let reads = match life {
+            Life::Opening | Life::Open => self.reading.get() == Reading::Flowing,
+            Life::Lingering => true,
+            Life::Draining | Life::Losing | Life::Lost => false,
+        };
+        let writes = self.refused.get() && life.takes_bytes();
+        let interest = match (reads, writes) {
+            (false, false) => Interest::NONE,
+            (true, false) => Interest::READ,
+            (false, true) => Interest::WRITE,
+            (true, true) => Interest::BOTH,
+        };
+        self.ask_wire(|wire| wire.set_interest(interest));
+    }
+
+    /// Puts this on the list of what the loop does when the step ends, once.
+    fn enlist(&self) {
+        if !self.enlisted.replace(true) && self.handle.at_step_end(self.share()).is_err() {
+            self.enlisted.set(false);
+        }
+    }
+
+    /// Delivers `connection_made`, then lets the bytes flow.
+    fn greet(&self) {
+        let Some(face) = self.face() else { return };
+        self.greeted.set(true);
+        self.callback("connection_made", |protocol| protocol.connection_made(&face));
+        self.life.set(self.life.get().on(LifeEvent::Greeted));
+        self.reading.set(self.reading.get().on(ReadingEvent::Start));
+        if !self.life.get().is_over() {
+            self.update_interest();
+        }
+        if let Some(greeted) = self.at_greeting.take() {
+            greeted(&face);
+        }
+        // Notices that fell due before the greeting, and a close before it, go on from here.
+        if self.owed.get().due().is_some() || self.life.get() == Life::Draining {
+            self.enlist();
+        }
+    }
+
+    /// What reports call this connection.
+    fn title(&self) -> String {
+        match &*self.peername.borrow() {
+            Some(peer) => format!("stream transport to {peer}"),
+            None => "stream transport".to_owned(),
+        }
+    }
+}
+
+impl<W: Wire> Watcher for Connection<W> {
+    fn ready(self: Rc<Self>, readiness: Readiness) {
+        if readiness.readable {
+            self.on_readable();
+        }
+        if readiness.writable {
+            self.on_writable();
+        }
+    }
+
+    fn name(&self) -> String {
+        self.title()
+    }
+
+    fn shut_down(self: Rc<Self>) {
+        self.abort_with(None);
+    }
+
+    fn loop_closed(self: Rc<Self>) {
+        self.forget();
+    }
+}
+
+/// A connection queues itself for the two callbacks that frame its life.
+impl<W: Wire> Queued for Connection<W> {
+    fn run(self: Rc<Self>) {
+        if !self.greeted.get() {
+            self.greet();
+        } else if self.life.get() == Life::Losing {
+            self.lose();
+        }
+    }
+
+    fn name(&self) -> String {
+        self.title()
+    }
+}
+
+/// A connection is on the step's list with bytes to offer, notices to deliver, or a close to finish.
+impl<W: Wire> Deferred for Connection<W> {
+    fn touched(&self) -> u64 {
+        let only_bytes = self.owed.get().due().is_none() && self.life.get() != Life::Draining;
+        if only_bytes { self.touched.get() } else { 0 }
+    }
+
+    fn offer(self: Rc<Self>, reason: OfferReason) {
+        self.enlisted.set(false);
+        if !self.refused.get() {
+            self.offer_buffer();
+        }
+        if reason != OfferReason::Closing {
+            self.settle();
+        }
+    }
+}

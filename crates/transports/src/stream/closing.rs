@@ -1,0 +1,130 @@
+//! How a connection ends: closed, aborted, failed or forgotten, and then lost exactly once.
+
+use tidegate_protocols::{Cause, RawTransport};
+
+use super::{Connection, Wire};
+use crate::lifecycle::{Life, LifeEvent, ReadingEvent};
+
+impl<W: Wire> Connection<W> {
+    /// Closes: reading stops now, what was written is still sent, `connection_lost` follows.
+    pub(super) fn close_gently(&self) {
+        if self.life.get().is_closing() {
+            return;
+        }
+        self.life.set(self.life.get().on(LifeEvent::Close));
+        self.reading.set(self.reading.get().on(ReadingEvent::End));
+        self.ask_wire(Wire::release);
+        if !self.refused.get() {
+            self.offer_buffer();
+        }
+        if self.life.get().is_over() {
+            return;
+        }
+        self.update_interest();
+        if self.nothing_is_left() && !self.start_linger() {
+            self.life.set(self.life.get().on(LifeEvent::Drained));
+            self.queue_loss();
+        }
+    }
+
+    /// Ends the connection with one last try to send, which is only made if nothing was refused before.
+    pub(super) fn abort_with(&self, cause: Option<Cause>) {
+        if !self.refused.get() {
+            self.offer_buffer();
+        }
+        self.end_with(cause);
+    }
+
+    /// Ends the connection: what waits is dropped, and `connection_lost` is queued.
+    pub(super) fn end_with(&self, cause: Option<Cause>) {
+        let life = self.life.get();
+        if life.is_over() {
+            return;
+        }
+        self.life.set(life.on(LifeEvent::Fail));
+        self.reading.set(self.reading.get().on(ReadingEvent::End));
+        self.cause.set(cause);
+        self.drop_buffer();
+        self.ask_wire(Wire::release);
+        self.update_interest();
+        self.queue_loss();
+    }
+
+    /// A closing connection with nothing to send and nothing to tell goes on to its loss.
+    ///
+    /// It is called on a fresh stack, so the callback comes straight from here.
+    pub(super) fn finish_close(&self) {
+        if self.life.get() != Life::Draining || !self.nothing_is_left() || self.start_linger() {
+            return;
+        }
+        self.life.set(self.life.get().on(LifeEvent::Drained));
+        self.handle.step(&|| self.title(), || self.lose());
+    }
+
+    /// Lets the loop call back with the loss; a closed loop calls nobody back.
+    pub(super) fn queue_loss(&self) {
+        if self.handle.queue(self.share()).is_err() {
+            self.forget();
+        }
+    }
+
+    /// Delivers `connection_lost`, then lets go of everything.
+    pub(super) fn lose(&self) {
+        let Some(face) = self.face() else { return };
+        let cause = self.copy_of_cause();
+        self.callback("connection_lost", |protocol| protocol.connection_lost(&face, cause));
+        self.life.set(self.life.get().on(LifeEvent::Delivered));
+        self.let_go();
+    }
+
+    /// The loop closes: unoffered bytes get their one try, and no callback comes any more.
+    pub(super) fn forget(&self) {
+        if self.life.get() == Life::Lost {
+            return;
+        }
+        if !self.refused.get() {
+            self.offer_buffer();
+        }
+        self.life.set(self.life.get().on(LifeEvent::LoopClosed));
+        self.reading.set(self.reading.get().on(ReadingEvent::End));
+        self.drop_buffer();
+        self.let_go();
+    }
+
+    /// Closes the wire, drops the protocol, and tells whoever waits. It breaks every cycle through here.
+    fn let_go(&self) {
+        let face = self.face.take();
+        let sockname = self.sockname();
+        *self.sockname.borrow_mut() = sockname;
+        self.hung_up.set(self.peer_hung_up());
+        self.close_wire();
+        self.cancel_linger();
+        if let Err(payload) = self.slot.empty() {
+            self.report("Exception in the destructor of a protocol", Cause::from_panic(payload));
+        }
+        drop(self.at_greeting.take());
+        if let Some((attached, member)) = self.attached.take() {
+            attached.detached(member);
+        }
+        self.flushed.wake_all();
+        self.closed.wake_all();
+        drop(face);
+    }
+
+    /// Closes the wire, unless a user is looking at its descriptor just now; it is closed after that.
+    pub(super) fn close_wire(&self) {
+        let wire = match self.wire.try_borrow_mut() {
+            Ok(mut wire) => wire.take(),
+            Err(_) => None,
+        };
+        drop(wire);
+    }
+
+    /// Another share of the cause.
+    pub(super) fn copy_of_cause(&self) -> Option<Cause> {
+        let cause = self.cause.take();
+        let copy = cause.clone();
+        self.cause.set(cause);
+        copy
+    }
+}

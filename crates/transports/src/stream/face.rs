@@ -1,0 +1,201 @@
+//! What a handle can ask of a connection.
+
+use std::any::{Any, TypeId};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_protocols::{
+    Address, Cause, Change, Flow, PeerName, Protocol, RawTransport, SockName, Transport,
+    TransportStatistics, WithProtocolError, WriteLimits,
+};
+
+use super::{Connection, Wire};
+use crate::lifecycle::{Life, Reading, ReadingEvent, Writing};
+
+impl<W: Wire> RawTransport for Connection<W> {
+    fn write(&self, data: &[u8]) -> Flow {
+        self.accept(&[data])
+    }
+
+    fn write_bytes(&self, data: Bytes) -> Flow {
+        self.accept_bytes(data)
+    }
+
+    fn writelines(&self, lines: &[&[u8]]) -> Flow {
+        self.accept(lines)
+    }
+
+    fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.refused.get() {
+            self.offer_buffer();
+        }
+        if self.unsent.get() {
+            return Poll::Ready(Err(self.unsent_error()));
+        }
+        if self.buffer.borrow().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.flushed.register(context.waker());
+        Poll::Pending
+    }
+
+    fn write_eof(&self) -> io::Result<()> {
+        self.end_writing()
+    }
+
+    fn can_write_eof(&self) -> bool {
+        self.ask_wire(Wire::can_write_eof).unwrap_or(false)
+    }
+
+    fn close(&self) {
+        self.close_gently();
+    }
+
+    fn abort(&self) {
+        self.abort_with(None);
+    }
+
+    fn close_lingering(&self, bytes: usize, time: Duration) {
+        self.close_and_linger(bytes, time);
+    }
+
+    fn fail(&self, cause: Cause) {
+        if !self.life.get().is_over() {
+            self.report_unless_os("Fatal error on stream transport", &cause);
+            self.abort_with(Some(cause));
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.life.get().is_closing()
+    }
+
+    fn pause_reading(&self) {
+        self.reading_event(ReadingEvent::Pause);
+    }
+
+    fn resume_reading(&self) {
+        self.reading_event(ReadingEvent::Resume);
+    }
+
+    fn is_reading(&self) -> bool {
+        matches!(self.reading.get(), Reading::NotYet | Reading::Flowing)
+    }
+
+    fn flow(&self) -> Flow {
+        if self.life.get().takes_bytes() && self.writing.get() == Writing::Open {
+            self.owed.get().flow()
+        } else {
+            Flow::Closed
+        }
+    }
+
+    fn get_write_buffer_size(&self) -> usize {
+        self.buffer.borrow().len()
+    }
+
+    fn get_write_buffer_limits(&self) -> WriteLimits {
+        self.limits.get()
+    }
+
+    fn set_write_buffer_limits(&self, limits: WriteLimits) {
+        self.limits.set(limits);
+        self.limits_changed();
+    }
+
+    fn change_protocol(&self, change: Change) {
+        if let Err(payload) = self.slot.change(change) {
+            self.protocol_failed("set_protocol", Cause::from_panic(payload));
+        }
+    }
+
+    fn with_protocol(
+        &self,
+        look: &mut dyn FnMut(&mut dyn Protocol),
+    ) -> Result<(), WithProtocolError> {
+        self.slot.visit(look)
+    }
+
+    fn rebind(&self, handle: Transport) {
+        if self.life.get() != Life::Lost {
+            let before = self.face.replace(Some(handle));
+            drop(before);
+        }
+    }
+
+    fn poll_closed(&self, context: &mut Context<'_>) -> Poll<Option<Cause>> {
+        if self.life.get() == Life::Lost {
+            return Poll::Ready(self.copy_of_cause());
+        }
+        self.closed.register(context.waker());
+        Poll::Pending
+    }
+
+    fn peer_hung_up(&self) -> bool {
+        self.ask_wire(Wire::hung_up).unwrap_or(self.hung_up.get())
+    }
+
+    fn peername(&self) -> Option<Address> {
+        self.peername.borrow().clone()
+    }
+
+    fn sockname(&self) -> Option<Address> {
+        match self.ask_wire(Wire::sockname) {
+            Some(live) => live,
+            None => self.sockname.borrow().clone(),
+        }
+    }
+
+    fn extra_info(&self, wanted: TypeId) -> Option<Rc<dyn Any>> {
+        if wanted == TypeId::of::<PeerName>() {
+            self.peername().map(|address| Rc::new(PeerName(address)) as Rc<dyn Any>)
+        } else if wanted == TypeId::of::<SockName>() {
+            self.sockname().map(|address| Rc::new(SockName(address)) as Rc<dyn Any>)
+        } else {
+            None
+        }
+    }
+
+    fn with_socket(&self, look: &mut dyn FnMut(BorrowedFd<'_>)) -> bool {
+        let looked = match &*self.wire.borrow() {
+            Some(wire) => wire.descriptor().map(|descriptor| look(descriptor)).is_some(),
+            None => false,
+        };
+        // The user may have closed the whole loop while looking.
+        if self.life.get() == Life::Lost {
+            self.close_wire();
+        }
+        looked
+    }
+
+    fn statistics(&self) -> TransportStatistics {
+        let paused_for = match self.paused_since.get() {
+            u64::MAX => None,
+            since => Some(self.handle.time().saturating_sub(Duration::from_nanos(since))),
+        };
+        TransportStatistics {
+            bytes_received: self.received.get(),
+            bytes_sent: self.sent.get(),
+            buffered: self.buffer.borrow().len(),
+            paused_for,
+        }
+    }
+}
+
+impl<W: Wire> Connection<W> {
+    fn reading_event(&self, event: ReadingEvent) {
+        if self.life.get().is_closing() {
+            return;
+        }
+        let before = self.reading.get();
+        let after = before.on(event);
+        self.reading.set(after);
+        if (before == Reading::Flowing) != (after == Reading::Flowing) {
+            self.update_interest();
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What a readable wire leads to: one read, handed to the protocol, and the end of the stream.
+
+use std::io;
+
+use tidegate_protocols::{AtEof, Cause, Incoming, Lent, Outcome, Protocol, ReadSource};
+use tidegate_reactor::{READ_SIZE, Report, SharedBuffer};
+
+use super::{Connection, Wire};
+use crate::lifecycle::{Life, Reading, ReadingEvent};
+
+impl<W: Wire> Connection<W> {
+    /// Lets the protocol make one read.
+    pub(super) fn on_readable(&self) {
+        if self.life.get() == Life::Lingering {
+            return self.discard();
+        }
+        if self.life.get() != Life::Open || self.reading.get() != Reading::Flowing {
+            return;
+        }
+        let Some(face) = self.face() else { return };
+        let mut source = Reader { connection: self, buffer: None };
+        let mut incoming = Incoming::new(&mut source);
+        let lent = self.slot.lend(|protocol| protocol.receive(&face, &mut incoming));
+        let stage = incoming.stage();
+        let outcome = incoming.outcome();
+        drop(source);
+        if let Outcome::Data(length) = outcome {
+            self.received.set(self.received.get() + length as u64);
+        }
+        if self.came_home(stage, lent).is_none() {
+            return;
+        }
+        match outcome {
+            Outcome::Data(_) | Outcome::Nothing => {}
+            Outcome::Eof => self.on_eof(),
+            Outcome::Failed(error) => self.fatal("Fatal read error on stream transport", error),
+            Outcome::Unread => {
+                let error = io::Error::other("receive() returned without reading");
+                self.protocol_failed("receive", Cause::from(error));
+            }
+        }
+    }
+
+    /// The peer has sent everything.
+    fn on_eof(&self) {
+        if self.life.get() != Life::Open {
+            return;
+        }
+        let Some(face) = self.face() else { return };
+        self.reading.set(self.reading.get().on(ReadingEvent::End));
+        self.update_interest();
+        let lent = self.slot.lend(|protocol| protocol.eof_received(&face));
+        if let Some(AtEof::Close) = self.came_home("eof_received", lent) {
+            self.close_gently();
+        }
+    }
+
+    /// Calls one of the callbacks that answer nothing. One that panics ends the connection.
+    pub(super) fn callback(&self, stage: &'static str, call: impl FnOnce(&mut dyn Protocol)) {
+        let lent = self.slot.lend(|protocol| {
+            call(protocol);
+            Ok(())
+        });
+        self.came_home(stage, lent);
+    }
+
+    /// What a callback answered; none if it failed, and with it the connection.
+    fn came_home<R>(&self, stage: &'static str, lent: Lent<io::Result<R>>) -> Option<R> {
+        match lent {
+            Lent::Gave(Ok(answer)) => Some(answer),
+            Lent::Gave(Err(error)) => {
+                self.protocol_failed(stage, Cause::from(error));
+                None
+            }
+            Lent::Panicked(payload) => {
+                self.protocol_failed(stage, Cause::from_panic(payload));
+                None
+            }
+            Lent::Nobody => None,
+        }
+    }
+
+    /// A callback has failed: its connection ends with that cause.
+    pub(super) fn protocol_failed(&self, stage: &'static str, cause: Cause) {
+        self.report_unless_os(&format!("Fatal error: protocol.{stage}() call failed."), &cause);
+        self.abort_with(Some(cause));
+    }
+
+    /// An error ends the connection; nothing more is offered to the system.
+    pub(super) fn fatal(&self, message: &str, error: io::Error) {
+        let cause = Cause::from(error);
+        self.report_unless_os(message, &cause);
+        self.end_with(Some(cause));
+    }
+
+    /// Tells the exception handler of an error here, unless it is one of the operating system's.
+    pub(super) fn report_unless_os(&self, message: &str, cause: &Cause) {
+        // asyncio: selector_events.py _fatal_error keeps those to itself.
+        if !cause.is_os_error() {
+            self.report(message, cause.clone());
+        }
+    }
+
+    /// Tells the exception handler of something that went wrong here.
+    pub(super) fn report(&self, message: &str, cause: Cause) {
+        let mut report = Report::new(message).error(cause).transport(self.title());
+        if let Some(name) = self.slot.type_name() {
+            report = report.protocol(name);
+        }
+        if let Some(peer) = &*self.peername.borrow() {
+            report = report.peer(peer.to_string());
+        }
+        self.handle.call_exception_handler(report);
+    }
+}
+
+/// One read of a wire, into the protocol's memory or into the buffer that the whole loop shares.
+struct Reader<'a, W: Wire> {
+    connection: &'a Connection<W>,
+    buffer: Option<SharedBuffer>,
+}
+
+impl<W: Wire> ReadSource for Reader<'_, W> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = into.len().min(READ_SIZE);
+        self.connection
+            .ask_wire(|wire| wire.read(&mut into[..length]))
+            .unwrap_or(Err(io::ErrorKind::WouldBlock.into()))
+    }
+
+    fn shared(&mut self) -> io::Result<&[u8]> {
+        let connection = self.connection;
+        let buffer = self.buffer.get_or_insert_with(|| connection.handle.shared_buffer());
+        let length = connection
+            .ask_wire(|wire| wire.read(buffer))
+            .unwrap_or(Err(io::ErrorKind::WouldBlock.into()))?;
+        Ok(&buffer[..length])
+    }
+}

@@ -1,0 +1,324 @@
+//! What is written: gathered while a step lasts, offered when it ends, with the flow that follows from it.
+
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+use tidegate_protocols::{Flow, FlowEvent, Notice, Owed};
+
+use super::{Connection, Wire, is_nothing_now};
+use crate::lifecycle::{Life, Writing};
+
+/// Unoffered bytes are offered at once when they reach this.
+const OFFER_AT: usize = 64 * 1024;
+
+/// The most slices that one gathered write may have (IOV_MAX on Linux and the BSDs).
+const MOST_SLICES: usize = 1024;
+
+/// As many slices as most writes need; more are gathered on the heap.
+const FEW_SLICES: usize = 16;
+
+impl<W: Wire> Connection<W> {
+    /// Takes `pieces` in order: into the buffer while a step lasts, else straight to the system.
+    pub(super) fn accept(&self, pieces: &[&[u8]]) -> Flow {
+        if !self.takes_bytes() {
+            return Flow::Closed;
+        }
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if length == 0 {
+            return self.owed.get().flow();
+        }
+        if !self.refused.get() && self.is_due_with(length) {
+            self.offer_with(pieces);
+        } else {
+            let mut buffer = self.buffer.borrow_mut();
+            for piece in pieces {
+                buffer.push(piece);
+            }
+        }
+        self.accepted()
+    }
+
+    /// As [`accept`](Connection::accept), of bytes that need not be copied.
+    pub(super) fn accept_bytes(&self, data: Bytes) -> Flow {
+        if !self.takes_bytes() {
+            return Flow::Closed;
+        }
+        if data.is_empty() {
+            return self.owed.get().flow();
+        }
+        let due = !self.refused.get() && self.is_due_with(data.len());
+        let copied = self.buffer.borrow_mut().push_bytes(data);
+        drop(copied);
+        if due {
+            self.offer_buffer();
+        }
+        self.accepted()
+    }
+
+    fn takes_bytes(&self) -> bool {
+        self.life.get().takes_bytes() && self.writing.get() == Writing::Open
+    }
+
+    /// Whether the bytes that wait, with `more`, are offered now rather than when the step ends.
+    fn is_due_with(&self, more: usize) -> bool {
+        let unoffered = self.buffer.borrow().len() + more;
+        unoffered >= OFFER_AT || unoffered > self.limits.get().high() || !self.handle.in_step()
+    }
+
+    /// Bytes were taken: looks after the step's list, the flow, and the user's last resort.
+    fn accepted(&self) -> Flow {
+        if self.life.get().is_over() {
+            return Flow::Closed;
+        }
+        let waiting = self.buffer.borrow().len();
+        if waiting > self.abort_above {
+            let limit = self.abort_above;
+            let text = format!("more than {limit} bytes wait to be sent: pause_writing was not heeded");
+            self.fatal("Fatal error: the write buffer has passed abort_above", io::Error::other(text));
+            return Flow::Closed;
+        }
+        if self.refused.get() {
+            self.look_at_flow(waiting);
+        } else if waiting > 0 {
+            self.touched.set(self.handle.step_number());
+            self.enlist();
+        }
+        self.owed.get().flow()
+    }
+
+    /// The wire can take bytes again.
+    pub(super) fn on_writable(&self) {
+        if !self.refused.get() || !self.life.get().takes_bytes() {
+            return;
+        }
+        self.offer_with(&[]);
+        self.settle();
+    }
+
+    /// Offers what is in the buffer to the system.
+    pub(super) fn offer_buffer(&self) {
+        if !self.buffer.borrow().is_empty() && self.life.get().takes_bytes() {
+            self.offer_with(&[]);
+        }
+    }
+
+    /// Offers the buffer, then `pieces` from the caller's memory; only what is refused of them is copied.
+    fn offer_with(&self, pieces: &[&[u8]]) {
+        let was_refused = self.refused.get();
+        if let Err(error) = self.send(pieces) {
+            return self.fatal("Fatal write error on stream transport", error);
+        }
+        let waiting = self.buffer.borrow().len();
+        self.refused.set(waiting > 0);
+        if was_refused != (waiting > 0) {
+            self.update_interest();
+        }
+        self.look_at_flow(waiting);
+        if waiting == 0 {
+            self.flushed_all();
+        }
+    }
+
+    /// Sends until everything is taken or the system takes less than it was offered.
+    fn send(&self, pieces: &[&[u8]]) -> io::Result<()> {
+        let mut pieces = pieces;
+        let mut offset = 0;
+        loop {
+            let (offered, taken) = self.send_once(pieces, offset)?;
+            self.sent.set(self.sent.get() + taken as u64);
+            let buffered = self.buffer.borrow().len();
+            let spent = self.buffer.borrow_mut().advance(taken.min(buffered));
+            drop(spent);
+            offset += taken.saturating_sub(buffered);
+            while let Some(piece) = pieces.first()
+                && offset >= piece.len()
+            {
+                offset -= piece.len();
+                pieces = &pieces[1..];
+            }
+            let done = pieces.is_empty() && self.buffer.borrow().is_empty();
+            if done {
+                return Ok(());
+            }
+            if taken < offered {
+                break;
+            }
+        }
+        let mut buffer = self.buffer.borrow_mut();
+        for piece in pieces {
+            buffer.push(&piece[offset..]);
+            offset = 0;
+        }
+        Ok(())
+    }
+
+    /// One system call: how many bytes it was offered, and how many it took.
+    fn send_once(&self, pieces: &[&[u8]], offset: usize) -> io::Result<(usize, usize)> {
+        let buffer = self.buffer.borrow();
+        let answer = |offered: usize, taken: Option<io::Result<usize>>| match taken {
+            Some(Ok(taken)) => Ok((offered, taken)),
+            Some(Err(error)) if is_nothing_now(&error) => Ok((offered, 0)),
+            Some(Err(error)) => Err(error),
+            None => Ok((offered, 0)),
+        };
+        if pieces.is_empty() && buffer.chunks() == 1 {
+            let data = buffer.first();
+            return answer(data.len(), self.ask_wire(|wire| wire.write(data)));
+        }
+        if buffer.is_empty() && pieces.len() == 1 {
+            let data = &pieces[0][offset..];
+            return answer(data.len(), self.ask_wire(|wire| wire.write(data)));
+        }
+        let mut few = [IoSlice::new(&[]); FEW_SLICES];
+        let mut many = Vec::new();
+        let wanted = (buffer.chunks() + pieces.len()).min(MOST_SLICES);
+        let slices = if wanted <= FEW_SLICES {
+            &mut few[..wanted]
+        } else {
+            many.resize(wanted, IoSlice::new(&[]));
+            &mut many[..]
+        };
+        let mut filled = buffer.slices(slices);
+        let mut skip = offset;
+        for piece in pieces.iter().take(slices.len() - filled) {
+            slices[filled] = IoSlice::new(&piece[skip..]);
+            skip = 0;
+            filled += 1;
+        }
+        let slices = &slices[..filled];
+        let offered = slices.iter().map(|slice| slice.len()).sum();
+        answer(offered, self.ask_wire(|wire| wire.write_vectored(slices)))
+    }
+
+    /// Compares what waits with the limits, and notes what the protocol is owed for it.
+    pub(super) fn look_at_flow(&self, waiting: usize) {
+        let limits = self.limits.get();
+        let owed = self.owed.get();
+        let next = if waiting > limits.high() {
+            owed.on(FlowEvent::Above)
+        } else if waiting <= limits.low() {
+            owed.on(FlowEvent::Below)
+        } else {
+            owed
+        };
+        self.note_owed(owed, next);
+    }
+
+    /// The limits have changed: they may pause at once, and never resume by themselves.
+    pub(super) fn limits_changed(&self) {
+        if !self.refused.get() && self.buffer.borrow().len() > self.limits.get().high() {
+            self.offer_buffer();
+        }
+        let waiting = self.buffer.borrow().len();
+        if self.life.get().takes_bytes() && waiting > self.limits.get().high() {
+            let owed = self.owed.get();
+            self.note_owed(owed, owed.on(FlowEvent::Above));
+        }
+    }
+
+    fn note_owed(&self, before: Owed, after: Owed) {
+        if before == after {
+            return;
+        }
+        self.owed.set(after);
+        match (before.flow(), after.flow()) {
+            (Flow::Open, Flow::Paused) => self.paused_since.set(nanos(self.handle.time())),
+            (Flow::Paused, Flow::Open) => self.paused_since.set(u64::MAX),
+            _ => {}
+        }
+        if after.due().is_some() && self.greeted.get() {
+            self.enlist();
+        }
+    }
+
+    /// Everything is sent: those who wait for that go on, and a half close is finished.
+    fn flushed_all(&self) {
+        if self.writing.get() == Writing::Finishing {
+            self.finish_writing();
+        }
+        self.flushed.wake_all();
+    }
+
+    /// Tells the peer the end. The connection's own end follows if that fails.
+    fn finish_writing(&self) {
+        self.writing.set(Writing::Finished);
+        if let Some(Err(error)) = self.ask_wire(Wire::shutdown_write) {
+            self.fatal("Fatal error: the end could not be sent", error);
+        }
+    }
+
+    /// Ends the writing direction, once what was written before is sent.
+    pub(super) fn end_writing(&self) -> io::Result<()> {
+        if self.life.get().is_closing() || self.writing.get() != Writing::Open {
+            return Ok(());
+        }
+        if !self.ask_wire(Wire::can_write_eof).unwrap_or(false) {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "this transport cannot write EOF"));
+        }
+        self.writing.set(Writing::Finishing);
+        if !self.refused.get() {
+            self.offer_buffer();
+        }
+        let nothing_waits = self.buffer.borrow().is_empty();
+        if nothing_waits && self.writing.get() == Writing::Finishing && !self.life.get().is_over() {
+            self.writing.set(Writing::Finished);
+            return self.ask_wire(Wire::shutdown_write).unwrap_or(Ok(()));
+        }
+        Ok(())
+    }
+
+    /// Delivers the notices that are due, each as a step, and finishes a close that has nothing left to do.
+    ///
+    /// It is called on a fresh stack: by the loop when a step ends, or at the end of an I/O callback.
+    pub(super) fn settle(&self) {
+        if !self.greeted.get() {
+            return;
+        }
+        while !self.life.get().is_over()
+            && let Some(notice) = self.owed.get().due()
+        {
+            let Some(face) = self.face() else { return };
+            self.owed.set(self.owed.get().on(FlowEvent::Told));
+            self.handle.step(&|| self.title(), || match notice {
+                Notice::Pause => self.callback("pause_writing", |protocol| protocol.pause_writing(&face)),
+                Notice::Resume => self.callback("resume_writing", |protocol| protocol.resume_writing(&face)),
+            });
+            // What the callback wrote is offered with the close, below, or when the step ends.
+        }
+        if self.life.get() == Life::Draining && !self.refused.get() {
+            self.offer_buffer();
+        }
+        self.finish_close();
+    }
+
+    /// Whether nothing waits to be sent, and no notice to be delivered.
+    pub(super) fn nothing_is_left(&self) -> bool {
+        self.buffer.borrow().is_empty() && self.owed.get().due().is_none()
+    }
+
+    /// Drops what waits. `unsent` remembers that there was something.
+    pub(super) fn drop_buffer(&self) {
+        if !self.buffer.borrow().is_empty() {
+            self.unsent.set(true);
+        }
+        let spent = self.buffer.borrow_mut().take();
+        drop(spent);
+        self.refused.set(false);
+    }
+
+    /// Why a flush could not be finished.
+    pub(super) fn unsent_error(&self) -> io::Error {
+        match self.copy_of_cause() {
+            Some(cause) => cause.into(),
+            None => io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the connection was aborted before everything was sent",
+            ),
+        }
+    }
+}
+
+
+fn nanos(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX - 1)
+}
