@@ -223,10 +223,11 @@ fn check_failing(callback: &'static str, way: Way) {
             echo_peer.write_all(b"still here").unwrap();
             let mut reply = [0; 10];
             echo_peer.read_exact(&mut reply).unwrap();
-            reply
+            (reply, echo_peer)
         });
         failing.closed().await;
-        let reply = handle.run_in_executor(move || peers.join().unwrap()).await.unwrap();
+        let (reply, _echo_peer) =
+            handle.run_in_executor(move || peers.join().unwrap()).await.unwrap();
         assert_eq!(&reply, b"still here", "{callback} {way:?}");
         assert!(!echo.is_closing(), "{callback} {way:?}");
         io::Result::Ok(())

@@ -121,6 +121,6 @@ async fn cross_wake() -> io::Result<usize> {
         }
         Ok(())
     });
-    asking.await.map_err(io::Error::other)??;
+    asking.await??;
     Ok(WAKES)
 }

@@ -63,7 +63,6 @@ impl BitOr for Interest {
 
 /// What was found about a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Readiness {
     /// A read would not wait, and the present interest includes reading.
     pub readable: bool,

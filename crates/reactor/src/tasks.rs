@@ -74,7 +74,6 @@ where
 /// # Cancel safety
 ///
 /// Awaiting `&mut handle` may be given up and taken up again; nothing is lost.
-#[must_use = "dropping it detaches the task, and its result is lost"]
 pub struct JoinHandle<T> {
     core: Rc<Core>,
     joint: Rc<Joint<T>>,

@@ -12,25 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use support::watched;
+use support::{watched, with_jumping_loop, with_loop};
 use tidegate_reactor::{
     Abandoned, Clock, EventLoop, LoopError, TimeoutError, budget, create_future, sleep, timeout,
 };
-
-/// A clock that goes where it is asked to go instead of waiting.
-#[derive(Clone, Default)]
-struct Jumping(Rc<Cell<Duration>>);
-
-impl Clock for Jumping {
-    fn now(&self) -> Duration {
-        self.0.get()
-    }
-
-    fn jump(&self, to: Duration) -> bool {
-        self.0.set(to);
-        true
-    }
-}
 
 /// Counts how often it wakes.
 #[derive(Default)]
@@ -48,15 +33,9 @@ impl Wake for Counter {
     }
 }
 
-fn jumping() -> (EventLoop, Jumping) {
-    let clock = Jumping::default();
-    (EventLoop::with_clock(clock.clone()).unwrap(), clock)
-}
-
 #[test]
 fn a_promise_kept_before_or_after_the_first_poll_is_the_value() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let (promise, answer) = create_future();
         assert_eq!(promise.set_result(1), Ok(()));
         assert!(answer.is_done());
@@ -71,8 +50,7 @@ fn a_promise_kept_before_or_after_the_first_poll_is_the_value() {
 
 #[test]
 fn a_dropped_promise_is_abandoned() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let (promise, answer) = create_future::<()>();
         event_loop.handle().call_soon(move || drop(promise)).unwrap();
         assert_eq!(event_loop.run_until_complete(answer), Ok(Err(Abandoned)));
@@ -82,8 +60,7 @@ fn a_dropped_promise_is_abandoned() {
 
 #[test]
 fn a_promise_knows_that_nobody_waits() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let (promise, answer) = create_future();
         assert!(!promise.is_abandoned());
         drop(answer);
@@ -150,8 +127,7 @@ fn nothing_is_borrowed_while_a_waker_drops_the_future_it_is_woken_for() {
 // L-20
 #[test]
 fn sleep_takes_the_time_it_was_given_by_the_clock_of_the_loop() {
-    watched(|| {
-        let (event_loop, clock) = jumping();
+    with_jumping_loop(|event_loop, clock| {
         for duration in [Duration::ZERO, Duration::from_millis(1), Duration::from_secs(1 << 30)] {
             let before = clock.now();
             event_loop.run_until_complete(sleep(duration)).unwrap().unwrap();
@@ -163,8 +139,7 @@ fn sleep_takes_the_time_it_was_given_by_the_clock_of_the_loop() {
 // L-20
 #[test]
 fn a_sleep_without_end_can_be_dropped() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         for duration in [Duration::from_secs(1 << 55), Duration::from_secs(u64::MAX), Duration::MAX] {
             event_loop.run_until_complete(async {
                 let mut forever = pin!(sleep(duration));
@@ -199,8 +174,7 @@ fn sleep_and_timeout_need_a_loop_when_they_are_polled_not_when_they_are_made() {
 
 #[test]
 fn a_sleep_that_outlives_its_loop_says_so() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let mut outliving = pin!(sleep(Duration::MAX));
         event_loop
             .run_until_complete(poll_fn(|context| {
@@ -217,8 +191,7 @@ fn a_sleep_that_outlives_its_loop_says_so() {
 
 #[test]
 fn a_timeout_gives_the_output_or_elapses() {
-    watched(|| {
-        let (event_loop, clock) = jumping();
+    with_jumping_loop(|event_loop, clock| {
         let in_time = timeout(Duration::from_secs(2), async {
             sleep(Duration::from_secs(1)).await.unwrap();
             "done"
@@ -251,8 +224,7 @@ impl Drop for SetOnDrop {
 
 #[test]
 fn the_inner_result_wins_a_tie() {
-    watched(|| {
-        let (event_loop, _) = jumping();
+    with_jumping_loop(|event_loop, _| {
         let second = Duration::from_secs(1);
         // The limit's timer is made after the sleep's in one case and before it in the other.
         let tie = timeout(second, sleep(second));
@@ -276,8 +248,7 @@ fn the_inner_result_wins_a_tie() {
 
 #[test]
 fn a_step_completes_128_operations_and_then_yields_once() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let handle = event_loop.handle();
         event_loop
             .run_until_complete(async {

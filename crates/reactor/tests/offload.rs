@@ -10,14 +10,13 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use support::watched;
-use tidegate_reactor::{EventLoop, LoopError, OffloadError, Report, sleep};
+use support::{messages, reports, with_loop};
+use tidegate_reactor::{LoopError, OffloadError, sleep};
 
 // L-32
 #[test]
 fn a_call_runs_on_a_named_thread_and_gives_its_value() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let call = event_loop.handle().run_in_executor(|| {
             let current = thread::current();
             (current.id(), current.name().map(str::to_owned))
@@ -31,8 +30,7 @@ fn a_call_runs_on_a_named_thread_and_gives_its_value() {
 // L-32
 #[test]
 fn a_call_starts_though_nobody_awaits_it() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let (send, receive) = mpsc::channel();
         let call = event_loop.handle().run_in_executor(move || send.send(()).unwrap());
         receive.recv().unwrap();
@@ -43,7 +41,7 @@ fn a_call_starts_though_nobody_awaits_it() {
 // L-32
 #[test]
 fn dropping_the_future_interrupts_nothing_and_drops_the_result_there() {
-    watched(|| {
+    with_loop(|event_loop| {
         struct Result(mpsc::Sender<thread::ThreadId>);
         impl Drop for Result {
             fn drop(&mut self) {
@@ -51,7 +49,6 @@ fn dropping_the_future_interrupts_nothing_and_drops_the_result_there() {
             }
         }
 
-        let event_loop = EventLoop::new().unwrap();
         let (go, wait) = mpsc::channel::<()>();
         let (send, receive) = mpsc::channel();
         let call = event_loop.handle().run_in_executor(move || {
@@ -66,8 +63,7 @@ fn dropping_the_future_interrupts_nothing_and_drops_the_result_there() {
 
 #[test]
 fn a_panic_is_the_answer_and_costs_no_thread() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let handle = event_loop.handle();
         let call = handle.run_in_executor(|| panic!("on purpose"));
         let Err(OffloadError::Panicked(payload)) = event_loop.run_until_complete::<_>(call).unwrap()
@@ -86,8 +82,7 @@ fn a_panic_is_the_answer_and_costs_no_thread() {
 
 #[test]
 fn calls_run_side_by_side() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let handle = event_loop.handle();
         // There are always five threads at least, and these need each other.
         let barrier = std::sync::Arc::new(std::sync::Barrier::new(5));
@@ -110,8 +105,7 @@ fn calls_run_side_by_side() {
 
 #[test]
 fn more_calls_than_threads_wait_for_their_turn() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let handle = event_loop.handle();
         let calls: Vec<_> = (0..500_u32).map(|n| handle.run_in_executor(move || n)).collect();
         let sum = event_loop.run_until_complete(async {
@@ -128,8 +122,7 @@ fn more_calls_than_threads_wait_for_their_turn() {
 // L-33
 #[test]
 fn shutting_down_waits_for_what_was_given_and_refuses_more() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let handle = event_loop.handle();
         let (go, wait) = mpsc::channel::<()>();
         let call = handle.run_in_executor(move || wait.recv().unwrap());
@@ -158,22 +151,15 @@ fn shutting_down_waits_for_what_was_given_and_refuses_more() {
 // L-34
 #[test]
 fn a_shutdown_that_takes_too_long_warns_and_leaves_the_threads() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let handle = event_loop.handle();
-        let warnings = Rc::new(Cell::new(0));
-        handle.set_exception_handler(Some({
-            let warnings = Rc::clone(&warnings);
-            move |report: &Report| {
-                assert!(report.message().contains("within 0.001 seconds"), "{report}");
-                warnings.set(warnings.get() + 1);
-            }
-        }));
+        let reports = reports(&handle);
         let (go, wait) = mpsc::channel::<()>();
         let call = handle.run_in_executor(move || wait.recv().unwrap());
         let limit = Some(Duration::from_millis(1));
         assert!(!event_loop.run_until_complete(handle.shutdown_default_executor(limit)).unwrap());
-        assert_eq!(warnings.get(), 1);
+        let text = "The executor did not finish joining its threads within 0.001 seconds";
+        assert_eq!(messages(&reports), [text]);
 
         go.send(()).unwrap();
         event_loop.run_until_complete(call).unwrap().unwrap();
@@ -186,8 +172,7 @@ fn a_shutdown_that_takes_too_long_warns_and_leaves_the_threads() {
 // L-50, L-51
 #[test]
 fn closing_does_not_wait_and_later_results_are_dropped_quietly() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let handle = event_loop.handle();
         let (go, wait) = mpsc::channel::<()>();
         let (ended, end) = mpsc::channel::<()>();

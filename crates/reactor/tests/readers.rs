@@ -9,66 +9,58 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
-use support::watched;
+use support::{Log, PanicsAtDrop, messages, reports, turns, with_loop};
 use tidegate_reactor::{
     EventLoop, Interest, LoopError, LoopHandle, Readiness, Source, Watcher,
 };
 
-/// What happened, in order.
-#[derive(Clone, Default)]
-struct Log(Rc<RefCell<Vec<&'static str>>>);
+/// A callback that writes that whenever it is called.
+fn noting(log: &Log<&'static str>, event: &'static str) -> impl FnMut() + use<> {
+    let log = log.clone();
+    move || log.push(event)
+}
 
-impl Log {
-    fn note(&self, event: &'static str) {
-        self.0.borrow_mut().push(event);
-    }
-
-    fn noting(&self, event: &'static str) -> impl FnMut() + 'static {
-        let log = self.clone();
-        move || log.note(event)
-    }
-
-    fn take(&self) -> Vec<&'static str> {
-        self.0.take()
+/// The same, and writes `end` when it is dropped.
+fn noting_its_end(
+    log: &Log<&'static str>,
+    event: &'static str,
+    end: &'static str,
+) -> impl FnMut() + use<> {
+    let (log, at_drop) = (log.clone(), log.at_drop(end));
+    move || {
+        let _ = &at_drop;
+        log.push(event);
     }
 }
 
-/// Notes the end of what owns it.
-struct Tomb(Log, &'static str);
-
-impl Drop for Tomb {
-    fn drop(&mut self) {
-        self.0.note(self.1);
-    }
+/// Runs a test with a loop and a pair of sockets, of which the first is readable and writable.
+fn with_ready(test: impl FnOnce(&EventLoop, UnixStream, UnixStream)) {
+    with_loop(|event_loop| {
+        let (near, far) = ready();
+        test(event_loop, near, far);
+    });
 }
 
-fn one_turn(event_loop: &EventLoop) {
-    event_loop.stop();
-    event_loop.run_forever().unwrap();
-}
-
-/// A loop, and a pair of sockets of which the first is readable and writable.
-fn ready() -> (EventLoop, UnixStream, UnixStream) {
+fn ready() -> (UnixStream, UnixStream) {
     let (near, mut far) = UnixStream::pair().unwrap();
     far.write_all(b"x").unwrap();
-    (EventLoop::new().unwrap(), near, far)
+    (near, far)
 }
 
 // L-07
 #[test]
 fn a_reader_that_does_not_read_is_called_in_every_turn() {
-    watched(|| {
-        let (event_loop, near, _far) = ready();
-        let log = Log::default();
-        event_loop.handle().add_reader(&near, log.noting("read")).unwrap();
+    with_ready(|event_loop, near, _far| {
+        let log = Log::new();
+        event_loop.handle().add_reader(&near, noting(&log, "read")).unwrap();
         for _ in 0..3 {
-            one_turn(&event_loop);
+            turns(event_loop, 1);
         }
         assert_eq!(log.take(), ["read"; 3]);
 
         let mut near = near;
         near.read_exact(&mut [0]).unwrap();
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), [""; 0]);
     });
 }
@@ -76,16 +68,16 @@ fn a_reader_that_does_not_read_is_called_in_every_turn() {
 // L-05
 #[test]
 fn the_reader_comes_before_the_writer_and_each_once_a_turn() {
-    watched(|| {
+    with_loop(|event_loop| {
         for reader_first in [true, false] {
-            let (event_loop, near, _far) = ready();
+            let (near, _far) = ready();
             let handle = event_loop.handle();
-            let log = Log::default();
+            let log = Log::new();
             let steps = Rc::new(RefCell::new(Vec::new()));
             let noting = |event| {
                 let (log, steps, handle) = (log.clone(), Rc::clone(&steps), handle.clone());
                 move || {
-                    log.note(event);
+                    log.push(event);
                     steps.borrow_mut().push(handle.step_number());
                 }
             };
@@ -96,7 +88,7 @@ fn the_reader_comes_before_the_writer_and_each_once_a_turn() {
                 handle.add_writer(&near, noting("write")).unwrap();
                 handle.add_reader(&near, noting("read")).unwrap();
             }
-            one_turn(&event_loop);
+            turns(event_loop, 1);
             assert_eq!(log.take(), ["read", "write"]);
             let steps = steps.borrow();
             assert_ne!(steps[0], steps[1], "each is a step of its own");
@@ -107,25 +99,23 @@ fn the_reader_comes_before_the_writer_and_each_once_a_turn() {
 // L-70
 #[test]
 fn a_second_reader_replaces_the_first_and_leaves_the_writer() {
-    watched(|| {
-        let (event_loop, near, _far) = ready();
+    with_ready(|event_loop, near, _far| {
         let handle = event_loop.handle();
-        let log = Log::default();
-        let tomb = Tomb(log.clone(), "first dropped");
-        handle.add_reader(&near, move || tomb.0.note("first")).unwrap();
-        handle.add_writer(&near, log.noting("write")).unwrap();
-        handle.add_reader(&near, log.noting("second")).unwrap();
+        let log = Log::new();
+        handle.add_reader(&near, noting_its_end(&log, "first", "first dropped")).unwrap();
+        handle.add_writer(&near, noting(&log, "write")).unwrap();
+        handle.add_reader(&near, noting(&log, "second")).unwrap();
         assert_eq!(log.take(), ["first dropped"]);
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["second", "write"]);
 
-        let tomb = Tomb(log.clone(), "write dropped");
-        handle.add_writer(&near, move || tomb.0.note("second write")).unwrap();
-        one_turn(&event_loop);
+        let second_write = noting_its_end(&log, "second write", "write dropped");
+        handle.add_writer(&near, second_write).unwrap();
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["second", "second write"]);
-        handle.add_writer(&near, log.noting("third write")).unwrap();
+        handle.add_writer(&near, noting(&log, "third write")).unwrap();
         assert_eq!(log.take(), ["write dropped"]);
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["second", "third write"]);
     });
 }
@@ -133,27 +123,26 @@ fn a_second_reader_replaces_the_first_and_leaves_the_writer() {
 // L-71
 #[test]
 fn removing_says_whether_there_was_one_and_the_other_direction_survives() {
-    watched(|| {
-        let (event_loop, near, _far) = ready();
+    with_ready(|event_loop, near, _far| {
         let handle = event_loop.handle();
-        let log = Log::default();
+        let log = Log::new();
         assert!(!handle.remove_reader(&near).unwrap());
         assert!(!handle.remove_writer(&near).unwrap());
 
-        handle.add_reader(&near, log.noting("read")).unwrap();
+        handle.add_reader(&near, noting(&log, "read")).unwrap();
         assert!(!handle.remove_writer(&near).unwrap());
-        handle.add_writer(&near, log.noting("write")).unwrap();
+        handle.add_writer(&near, noting(&log, "write")).unwrap();
         assert!(handle.remove_reader(&near).unwrap());
         assert!(!handle.remove_reader(&near).unwrap());
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["write"]);
 
-        handle.add_reader(&near, log.noting("read")).unwrap();
+        handle.add_reader(&near, noting(&log, "read")).unwrap();
         assert!(handle.remove_writer(&near).unwrap());
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["read"]);
         assert!(handle.remove_reader(&near).unwrap());
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), [""; 0]);
         assert_eq!(handle.statistics().sources, 0);
     });
@@ -162,38 +151,38 @@ fn removing_says_whether_there_was_one_and_the_other_direction_survives() {
 // L-04, L-74
 #[test]
 fn a_callback_removed_by_an_earlier_one_is_not_called() {
-    watched(|| {
+    with_ready(|event_loop, near, _far| {
         // Of the same descriptor: the reader comes first.
-        let (event_loop, near, _far) = ready();
-        let (handle, near, log) = (event_loop.handle(), Rc::new(near), Log::default());
-        handle.add_writer(&near, log.noting("write")).unwrap();
+        let (handle, near, log) = (event_loop.handle(), Rc::new(near), Log::new());
+        handle.add_writer(&near, noting(&log, "write")).unwrap();
         handle
             .add_reader(&near, {
                 let (handle, near, log) = (handle.clone(), Rc::clone(&near), log.clone());
                 move || {
-                    log.note("read");
+                    log.push("read");
                     assert!(handle.remove_writer(&near).unwrap());
                 }
             })
             .unwrap();
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["read"]);
 
         // Of two: whichever comes first.
-        let (event_loop, one, _far) = ready();
-        let (_, two, _far) = ready();
-        let (handle, one, two) = (event_loop.handle(), Rc::new(one), Rc::new(two));
+        assert!(handle.remove_reader(&near).unwrap());
+        let (one, _far) = ready();
+        let (two, _other_far) = ready();
+        let (one, two) = (Rc::new(one), Rc::new(two));
         for (mine, other) in [(&one, &two), (&two, &one)] {
             let (handle, other, log) = (handle.clone(), Rc::clone(other), log.clone());
             let removing = handle.clone();
             handle
                 .add_reader(mine, move || {
-                    log.note("read");
+                    log.push("read");
                     assert!(removing.remove_reader(&other).unwrap());
                 })
                 .unwrap();
         }
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["read"]);
     });
 }
@@ -201,36 +190,35 @@ fn a_callback_removed_by_an_earlier_one_is_not_called() {
 // L-70, L-71
 #[test]
 fn a_callback_may_remove_or_replace_itself_while_it_runs() {
-    watched(|| {
-        let (event_loop, near, _far) = ready();
-        let (handle, near, log) = (event_loop.handle(), Rc::new(near), Log::default());
-        let tomb = Tomb(log.clone(), "dropped");
+    with_ready(|event_loop, near, _far| {
+        let (handle, near, log) = (event_loop.handle(), Rc::new(near), Log::new());
+        let mut still_there = noting_its_end(&log, "still there", "dropped");
         handle
             .add_reader(&near, {
                 let (handle, near, log) = (handle.clone(), Rc::clone(&near), log.clone());
                 move || {
-                    handle.add_reader(&near, log.noting("replacement")).unwrap();
-                    tomb.0.note("still there");
+                    handle.add_reader(&near, noting(&log, "replacement")).unwrap();
+                    still_there();
                 }
             })
             .unwrap();
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["still there", "dropped"]);
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["replacement"]);
 
-        let tomb = Tomb(log.clone(), "dropped");
+        let mut still_there = noting_its_end(&log, "still there", "dropped");
         handle
             .add_reader(&near, {
                 let (handle, near) = (handle.clone(), Rc::clone(&near));
                 move || {
                     assert!(handle.remove_reader(&near).unwrap());
-                    tomb.0.note("still there");
+                    still_there();
                 }
             })
             .unwrap();
-        one_turn(&event_loop);
-        one_turn(&event_loop);
+        turns(event_loop, 1);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["still there", "dropped"]);
         assert_eq!(handle.statistics().sources, 0);
     });
@@ -238,29 +226,28 @@ fn a_callback_may_remove_or_replace_itself_while_it_runs() {
 
 #[test]
 fn a_callback_that_is_dropped_may_use_the_loop() {
-    watched(|| {
-        struct Adding(LoopHandle, Rc<UnixStream>, Log);
+    with_ready(|event_loop, near, _far| {
+        struct Adding(LoopHandle, Rc<UnixStream>, Log<&'static str>);
         impl Drop for Adding {
             fn drop(&mut self) {
-                self.0.add_writer(&self.1, self.2.noting("write")).unwrap();
+                self.0.add_writer(&self.1, noting(&self.2, "write")).unwrap();
             }
         }
 
-        let (event_loop, near, _far) = ready();
-        let (handle, near, log) = (event_loop.handle(), Rc::new(near), Log::default());
+        let (handle, near, log) = (event_loop.handle(), Rc::new(near), Log::new());
         let adding = || {
             let adding = Adding(handle.clone(), Rc::clone(&near), log.clone());
-            move || adding.2.note("read")
+            move || adding.2.push("read")
         };
         handle.add_reader(&near, adding()).unwrap();
-        handle.add_reader(&near, log.noting("second")).unwrap();
-        one_turn(&event_loop);
+        handle.add_reader(&near, noting(&log, "second")).unwrap();
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["second", "write"]);
 
         handle.add_reader(&near, adding()).unwrap();
         assert!(handle.remove_writer(&near).unwrap());
         assert!(handle.remove_reader(&near).unwrap());
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["write"]);
     });
 }
@@ -268,18 +255,16 @@ fn a_callback_that_is_dropped_may_use_the_loop() {
 // L-08
 #[test]
 fn a_panicking_reader_is_reported_and_called_again() {
-    watched(|| {
-        let (event_loop, near, _far) = ready();
-        let handle = event_loop.handle();
-        let log = Log::default();
+    with_ready(|event_loop, near, _far| {
+        let (handle, log) = (event_loop.handle(), Log::new());
         handle.set_exception_handler(Some({
             let log = log.clone();
-            move |_: &tidegate_reactor::Report| log.note("report")
+            move |_: &tidegate_reactor::Report| log.push("report")
         }));
         handle.add_reader(&near, || panic!("on purpose")).unwrap();
-        handle.add_writer(&near, log.noting("write")).unwrap();
-        one_turn(&event_loop);
-        one_turn(&event_loop);
+        handle.add_writer(&near, noting(&log, "write")).unwrap();
+        turns(event_loop, 1);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["report", "write", "report", "write"]);
     });
 }
@@ -287,29 +272,28 @@ fn a_panicking_reader_is_reported_and_called_again() {
 // L-06
 #[test]
 fn a_hang_up_wakes_whatever_direction_is_registered() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
-        let (handle, log) = (event_loop.handle(), Log::default());
+    with_loop(|event_loop| {
+        let (handle, log) = (event_loop.handle(), Log::new());
         let (reading_end, writing_end): (PipeReader, PipeWriter) = pipe().unwrap();
-        handle.add_reader(&writing_end, log.noting("reader of a write end")).unwrap();
-        one_turn(&event_loop);
+        handle.add_reader(&writing_end, noting(&log, "reader of a write end")).unwrap();
+        turns(event_loop, 1);
         assert_eq!(log.take(), [""; 0]);
         drop(reading_end);
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["reader of a write end"]);
 
-        handle.add_writer(&writing_end, log.noting("writer")).unwrap();
-        one_turn(&event_loop);
+        handle.add_writer(&writing_end, noting(&log, "writer")).unwrap();
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["reader of a write end", "writer"]);
     });
 }
 
 /// What a transport is to the loop: the watcher of a source.
-struct Transport(Log);
+struct Transport(Log<&'static str>);
 
 impl Watcher for Transport {
     fn ready(self: Rc<Self>, _: Readiness) {
-        self.0.note("transport");
+        self.0.push("transport");
     }
 
     fn name(&self) -> String {
@@ -320,9 +304,8 @@ impl Watcher for Transport {
 // L-72
 #[test]
 fn a_descriptor_of_a_transport_is_refused_until_the_transport_closes() {
-    watched(|| {
-        let (event_loop, near, _far) = ready();
-        let (handle, log) = (event_loop.handle(), Log::default());
+    with_ready(|event_loop, near, _far| {
+        let (handle, log) = (event_loop.handle(), Log::new());
         let number = near.as_raw_fd();
         let transport = Rc::new(Transport(log.clone()));
         let source = Source::new(&handle, near, Interest::NONE, transport).unwrap();
@@ -340,9 +323,9 @@ fn a_descriptor_of_a_transport_is_refused_until_the_transport_closes() {
         }
 
         source.release();
-        handle.add_reader(source.get_ref(), log.noting("read")).unwrap();
-        handle.add_writer(source.get_ref(), log.noting("write")).unwrap();
-        one_turn(&event_loop);
+        handle.add_reader(source.get_ref(), noting(&log, "read")).unwrap();
+        handle.add_writer(source.get_ref(), noting(&log, "write")).unwrap();
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["read", "write"]);
         assert!(handle.remove_reader(source.get_ref()).unwrap());
         assert!(handle.remove_writer(source.get_ref()).unwrap());
@@ -352,13 +335,11 @@ fn a_descriptor_of_a_transport_is_refused_until_the_transport_closes() {
 
 #[test]
 fn a_number_that_stands_for_another_file_by_now_is_not_mistaken() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
-        let (handle, log) = (event_loop.handle(), Log::default());
+    with_loop(|event_loop| {
+        let (handle, log) = (event_loop.handle(), Log::new());
         let (near, _far) = UnixStream::pair().unwrap();
-        let tomb = Tomb(log.clone(), "dropped");
-        handle.add_reader(&near, move || tomb.0.note("first")).unwrap();
-        handle.add_writer(&near, log.noting("first writer")).unwrap();
+        handle.add_reader(&near, noting_its_end(&log, "first", "dropped")).unwrap();
+        handle.add_writer(&near, noting(&log, "first writer")).unwrap();
 
         // The number is free for the next file, which another test may be faster to open.
         let number = near.as_raw_fd();
@@ -375,9 +356,9 @@ fn a_number_that_stands_for_another_file_by_now_is_not_mistaken() {
                 return;
             }
         };
-        handle.add_writer(&opened[reused], log.noting("second")).unwrap();
+        handle.add_writer(&opened[reused], noting(&log, "second")).unwrap();
         assert_eq!(log.take(), ["dropped"]);
-        one_turn(&event_loop);
+        turns(event_loop, 1);
         assert_eq!(log.take(), ["second"]);
         assert!(!handle.remove_reader(&opened[reused]).unwrap());
     });
@@ -385,8 +366,7 @@ fn a_number_that_stands_for_another_file_by_now_is_not_mistaken() {
 
 #[test]
 fn a_regular_file_is_refused_with_a_clear_error() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let handle = event_loop.handle();
         let file = File::open(std::env::current_exe().unwrap()).unwrap();
         let error = handle.add_reader(&file, || ()).unwrap_err();
@@ -399,12 +379,10 @@ fn a_regular_file_is_refused_with_a_clear_error() {
 // L-51
 #[test]
 fn a_closed_loop_refuses_readers_and_has_none_to_remove() {
-    watched(|| {
-        let (event_loop, near, _far) = ready();
-        let (handle, log) = (event_loop.handle(), Log::default());
+    with_ready(|event_loop, near, _far| {
+        let (handle, log) = (event_loop.handle(), Log::new());
         for direction in ["reader dropped", "writer dropped"] {
-            let tomb = Tomb(log.clone(), direction);
-            let callback = move || tomb.0.note("called");
+            let callback = noting_its_end(&log, "called", direction);
             match direction {
                 "reader dropped" => handle.add_reader(&near, callback).unwrap(),
                 _ => handle.add_writer(&near, callback).unwrap(),
@@ -422,37 +400,28 @@ fn a_closed_loop_refuses_readers_and_has_none_to_remove() {
     });
 }
 
+// L-50
 #[test]
 fn closing_drops_every_callback_though_one_panics() {
-    watched(|| {
-        struct Panicking;
-        impl Drop for Panicking {
-            fn drop(&mut self) {
-                panic!("on purpose");
-            }
-        }
-
-        let (event_loop, near, far) = ready();
-        let (handle, log) = (event_loop.handle(), Log::default());
-        handle.set_exception_handler(Some(|_: &tidegate_reactor::Report| ()));
-        let panicking = Panicking;
+    with_ready(|event_loop, near, far| {
+        let (handle, log) = (event_loop.handle(), Log::new());
+        let reports = reports(&handle);
+        let panics = PanicsAtDrop;
         let owning = move || {
-            let _ = &panicking;
+            let _ = &panics;
         };
         handle.add_reader(&near, owning).unwrap();
-        let tomb = Tomb(log.clone(), "dropped");
-        handle.add_reader(&far, move || tomb.0.note("called")).unwrap();
+        handle.add_reader(&far, noting_its_end(&log, "called", "dropped")).unwrap();
         event_loop.close().unwrap();
         assert_eq!(log.take(), ["dropped"]);
-        assert!(near.as_fd().try_clone_to_owned().is_ok(), "the user's own descriptor stays open");
+        assert_eq!(messages(&reports), ["Exception in destructor"]);
     });
 }
 
 // L-07
 #[test]
 fn a_reader_that_reads_to_the_end_lets_the_loop_wait() {
-    watched(|| {
-        let (event_loop, near, mut far) = ready();
+    with_ready(|event_loop, near, mut far| {
         let (handle, near) = (event_loop.handle(), Rc::new(near));
         near.set_nonblocking(true).unwrap();
         let read = Rc::new(Cell::new(0));

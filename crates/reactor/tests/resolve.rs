@@ -5,7 +5,7 @@ mod support;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use support::watched;
+use support::{watched, with_loop};
 use tidegate_reactor::resolve::{self, AddressInfo, Hints, ResolveError, Service};
 use tidegate_reactor::{EventLoop, LoopError};
 
@@ -16,7 +16,9 @@ fn look_up(
 ) -> std::io::Result<Vec<AddressInfo>> {
     let event_loop = EventLoop::new().unwrap();
     let lookup = event_loop.handle().getaddrinfo(host, service, hints);
-    event_loop.run_until_complete(lookup).unwrap()
+    let found = event_loop.run_until_complete(lookup).unwrap();
+    event_loop.close().unwrap();
+    found
 }
 
 const STREAM: Hints =
@@ -119,8 +121,7 @@ fn a_lookup_that_fails_says_why_and_can_be_matched() {
 
 #[test]
 fn names_of_an_address() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let handle = event_loop.handle();
         let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
         let numeric = resolve::NI_NUMERICHOST | resolve::NI_NUMERICSERV;
@@ -135,8 +136,7 @@ fn names_of_an_address() {
 // L-33
 #[test]
 fn resolving_needs_the_pool() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let handle = event_loop.handle();
         assert!(event_loop.run_until_complete(handle.shutdown_default_executor(None)).unwrap());
         let lookup = handle.getaddrinfo(Some("127.0.0.1"), 80, STREAM);

@@ -12,13 +12,19 @@ use std::thread;
 
 use nix::sys::signal::{kill, raise};
 use nix::unistd::getpid;
-use support::watched;
-use tidegate_reactor::{EventLoop, LoopError, LoopHandle, Report, Signal, SignalError};
+use support::{PanicsAtDrop, messages, reports, turns, watched, with_loop};
+use tidegate_reactor::{EventLoop, LoopError, LoopHandle, Signal, SignalError};
 
 /// Signals belong to the process, so these tests run one after the other.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a test with a loop while no other test of this program runs.
+fn alone_with_loop(test: impl FnOnce(&EventLoop)) {
+    let _alone = alone();
+    with_loop(test);
 }
 
 /// Set in a process that plays the part of a test that may end it.
@@ -39,15 +45,9 @@ fn in_child(test: &str) -> ExitStatus {
     output.status
 }
 
-fn one_turn(event_loop: &EventLoop) {
-    event_loop.stop();
-    event_loop.run_forever().unwrap();
-}
-
 /// Enough turns to hear of a signal that has come, and to run what it queued.
 fn some_turns(event_loop: &EventLoop) {
-    one_turn(event_loop);
-    one_turn(event_loop);
+    turns(event_loop, 2);
 }
 
 fn counting(count: &Rc<Cell<u32>>) -> impl FnMut() + 'static {
@@ -62,9 +62,7 @@ fn open_descriptors() -> usize {
 // L-80
 #[test]
 fn a_handler_runs_in_the_loop_and_not_before() {
-    watched(|| {
-        let _alone = alone();
-        let event_loop = EventLoop::new().unwrap();
+    alone_with_loop(|event_loop| {
         let handle = event_loop.handle();
         let steps = Rc::new(RefCell::new(Vec::new()));
         handle
@@ -78,7 +76,7 @@ fn a_handler_runs_in_the_loop_and_not_before() {
             .unwrap();
         raise(Signal::SIGUSR1).unwrap();
         assert!(steps.borrow().is_empty());
-        some_turns(&event_loop);
+        some_turns(event_loop);
         assert_eq!(steps.borrow().len(), 1);
 
         // Raised by a callback, it is handled after it.
@@ -91,19 +89,16 @@ fn a_handler_runs_in_the_loop_and_not_before() {
                 }
             })
             .unwrap();
-        some_turns(&event_loop);
-        some_turns(&event_loop);
+        some_turns(event_loop);
+        some_turns(event_loop);
         assert_eq!(steps.borrow().len(), 2);
-        event_loop.close().unwrap();
     });
 }
 
 // L-80
 #[test]
 fn a_signal_interrupts_the_wait_whichever_thread_receives_it() {
-    watched(|| {
-        let _alone = alone();
-        let event_loop = EventLoop::new().unwrap();
+    alone_with_loop(|event_loop| {
         let handle = event_loop.handle();
         let stop = handle.clone();
         handle.add_signal_handler(Signal::SIGUSR2, move || stop.stop()).unwrap();
@@ -115,34 +110,28 @@ fn a_signal_interrupts_the_wait_whichever_thread_receives_it() {
             event_loop.run_forever().unwrap();
             sender.join().unwrap();
         }
-        event_loop.close().unwrap();
     });
 }
 
 // L-80
 #[test]
 fn a_second_handler_replaces_the_first() {
-    watched(|| {
-        let _alone = alone();
-        let event_loop = EventLoop::new().unwrap();
+    alone_with_loop(|event_loop| {
         let handle = event_loop.handle();
         let (first, second) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         handle.add_signal_handler(Signal::SIGUSR1, counting(&first)).unwrap();
         handle.add_signal_handler(Signal::SIGUSR1, counting(&second)).unwrap();
         assert_eq!(Rc::strong_count(&first), 1, "the first is dropped");
         raise(Signal::SIGUSR1).unwrap();
-        some_turns(&event_loop);
+        some_turns(event_loop);
         assert_eq!((first.get(), second.get()), (0, 1));
-        event_loop.close().unwrap();
     });
 }
 
 // L-83
 #[test]
 fn several_signals_are_at_least_one_call_and_kinds_are_kept_apart() {
-    watched(|| {
-        let _alone = alone();
-        let event_loop = EventLoop::new().unwrap();
+    alone_with_loop(|event_loop| {
         let handle = event_loop.handle();
         let (one, two) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         handle.add_signal_handler(Signal::SIGUSR1, counting(&one)).unwrap();
@@ -151,22 +140,19 @@ fn several_signals_are_at_least_one_call_and_kinds_are_kept_apart() {
             raise(Signal::SIGUSR1).unwrap();
         }
         raise(Signal::SIGUSR2).unwrap();
-        some_turns(&event_loop);
+        some_turns(event_loop);
         assert!((1..=10_000).contains(&one.get()), "{}", one.get());
         assert_eq!(two.get(), 1);
         let before = one.get();
-        some_turns(&event_loop);
+        some_turns(event_loop);
         assert_eq!(one.get(), before);
-        event_loop.close().unwrap();
     });
 }
 
 // L-81
 #[test]
 fn signals_that_nobody_can_catch_are_refused() {
-    watched(|| {
-        let _alone = alone();
-        let event_loop = EventLoop::new().unwrap();
+    alone_with_loop(|event_loop| {
         let handle = event_loop.handle();
         for (signal, text) in [
             (Signal::SIGKILL, "signal 9 cannot be caught"),
@@ -197,9 +183,7 @@ fn signals_that_nobody_can_catch_are_refused() {
 // L-82
 #[test]
 fn removing_says_whether_there_was_one() {
-    watched(|| {
-        let _alone = alone();
-        let event_loop = EventLoop::new().unwrap();
+    alone_with_loop(|event_loop| {
         let handle = event_loop.handle();
         assert!(!handle.remove_signal_handler(Signal::SIGUSR1));
         let count = Rc::new(Cell::new(0));
@@ -210,9 +194,8 @@ fn removing_says_whether_there_was_one() {
         assert!(handle.remove_signal_handler(Signal::SIGUSR1));
         assert_eq!(Rc::strong_count(&count), 1, "it is dropped");
         assert!(!handle.remove_signal_handler(Signal::SIGUSR1));
-        some_turns(&event_loop);
+        some_turns(event_loop);
         assert_eq!(count.get(), 0);
-        event_loop.close().unwrap();
     });
 }
 
@@ -227,7 +210,7 @@ fn removing_restores_the_default_action_again_and_again() {
         for round in 1..=ROUNDS {
             handle.add_signal_handler(Signal::SIGTERM, counting(&count)).unwrap();
             raise(Signal::SIGTERM).unwrap();
-            some_turns(&event_loop);
+            some_turns(event_loop);
             assert_eq!(count.get(), round as u32);
             assert!(handle.remove_signal_handler(Signal::SIGTERM));
         }
@@ -251,7 +234,7 @@ fn removed_from_sigint_it_interrupts_again() {
         for _ in 0..3 {
             raise(Signal::SIGINT).unwrap();
         }
-        some_turns(&event_loop);
+        some_turns(event_loop);
         assert!(count.get() >= 1);
         assert!(handle.remove_signal_handler(Signal::SIGINT));
         raise(Signal::SIGINT).unwrap();
@@ -273,20 +256,17 @@ fn a_signal_that_was_ignored_before_is_ignored_afterwards() {
         let count = Rc::new(Cell::new(0));
         handle.add_signal_handler(Signal::SIGPIPE, counting(&count)).unwrap();
         raise(Signal::SIGPIPE).unwrap();
-        some_turns(&event_loop);
+        some_turns(event_loop);
         assert_eq!(count.get(), 1);
         assert!(handle.remove_signal_handler(Signal::SIGPIPE));
         raise(Signal::SIGPIPE).unwrap();
-        event_loop.close().unwrap();
     });
 }
 
 // L-84
 #[test]
 fn the_wake_up_descriptors_go_with_the_last_handler() {
-    watched(|| {
-        let _alone = alone();
-        let event_loop = EventLoop::new().unwrap();
+    alone_with_loop(|event_loop| {
         let handle = event_loop.handle();
         let before = open_descriptors();
         for _ in 0..3 {
@@ -301,7 +281,6 @@ fn the_wake_up_descriptors_go_with_the_last_handler() {
             assert_eq!(open_descriptors(), before);
             assert_eq!(handle.statistics().sources, 0);
         }
-        event_loop.close().unwrap();
     });
 }
 
@@ -358,61 +337,41 @@ fn closing_removes_the_handlers_of_that_loop_only() {
 
 #[test]
 fn closing_drops_every_handler_though_one_panics() {
-    struct Panicking;
-    impl Drop for Panicking {
-        fn drop(&mut self) {
-            panic!("on purpose");
-        }
-    }
-
-    watched(|| {
-        let _alone = alone();
-        let event_loop = EventLoop::new().unwrap();
+    alone_with_loop(|event_loop| {
         let handle = event_loop.handle();
-        let reports = Rc::new(Cell::new(0));
-        let mut count_report = counting(&reports);
-        let count_report = RefCell::new(move || count_report());
-        handle.set_exception_handler(Some(move |_: &Report| count_report.borrow_mut()()));
-        let (panicking, kept) = (Panicking, Rc::new(Cell::new(0)));
+        let reports = reports(&handle);
+        let (panics, kept) = (PanicsAtDrop, Rc::new(Cell::new(0)));
         let owning = move || {
-            let _ = &panicking;
+            let _ = &panics;
         };
         handle.add_signal_handler(Signal::SIGUSR1, owning).unwrap();
         handle.add_signal_handler(Signal::SIGUSR2, counting(&kept)).unwrap();
         event_loop.close().unwrap();
-        assert_eq!((reports.get(), Rc::strong_count(&kept)), (1, 1));
+        assert_eq!(messages(&reports), ["Exception in destructor"]);
+        assert_eq!(Rc::strong_count(&kept), 1);
     });
 }
 
 // L-08
 #[test]
 fn a_panicking_handler_is_reported_and_stays() {
-    watched(|| {
-        let _alone = alone();
-        let event_loop = EventLoop::new().unwrap();
+    alone_with_loop(|event_loop| {
         let handle = event_loop.handle();
-        let reports = Rc::new(RefCell::new(Vec::new()));
-        handle.set_exception_handler(Some({
-            let reports = Rc::clone(&reports);
-            move |report: &Report| reports.borrow_mut().push(report.message().to_owned())
-        }));
+        let reports = reports(&handle);
         handle.add_signal_handler(Signal::SIGUSR1, || panic!("on purpose")).unwrap();
         for _ in 0..2 {
             raise(Signal::SIGUSR1).unwrap();
-            some_turns(&event_loop);
+            some_turns(event_loop);
         }
         let number = Signal::SIGUSR1 as i32;
         let expected = format!("Exception in callback add_signal_handler({number})");
-        assert_eq!(*reports.borrow(), [expected.clone(), expected]);
-        event_loop.close().unwrap();
+        assert_eq!(messages(&reports), [expected.clone(), expected]);
     });
 }
 
 #[test]
 fn a_handler_may_remove_or_replace_itself_while_it_runs() {
-    watched(|| {
-        let _alone = alone();
-        let event_loop = EventLoop::new().unwrap();
+    alone_with_loop(|event_loop| {
         let handle = event_loop.handle();
         let (first, second) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         handle
@@ -427,12 +386,11 @@ fn a_handler_may_remove_or_replace_itself_while_it_runs() {
             .unwrap();
         for _ in 0..2 {
             raise(Signal::SIGUSR1).unwrap();
-            some_turns(&event_loop);
+            some_turns(event_loop);
         }
         assert_eq!((first.get(), second.get()), (1, 1));
         assert_eq!((Rc::strong_count(&first), Rc::strong_count(&second)), (1, 1));
         assert_eq!(handle.statistics().sources, 0);
-        event_loop.close().unwrap();
     });
 }
 

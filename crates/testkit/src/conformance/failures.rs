@@ -183,6 +183,7 @@ async fn a_busy_share_ends_its_connection(stage: Stage) {
         let cause = pair.left.closed().await.expect("a cause");
         assert!(cause.to_string().contains("borrowed"), "{cause}");
         drop(held);
+        pair.right.resume_reading();
         pair.right.log.lost().await;
         goes_on(&bystander).await;
         stage.assert_reported(&["borrowed"]);

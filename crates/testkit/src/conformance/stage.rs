@@ -1,6 +1,6 @@
 //! Where a case is played: it makes the connections, and looks at what is left when the case is over.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -25,7 +25,9 @@ struct Scenery {
     ground: Rc<dyn Ground>,
     handle: OnceCell<LoopHandle>,
     tripwire: Tripwire,
-    sides: RefCell<Vec<Side>>,
+    /// Every side so far, with its name; taken out when nobody is to look after it.
+    sides: RefCell<Vec<(String, Side)>>,
+    connections: Cell<usize>,
     reports: Rc<RefCell<Vec<String>>>,
     /// What must hold when the loop is closed.
     at_the_end: RefCell<Vec<Box<dyn FnOnce() -> bool>>>,
@@ -68,6 +70,7 @@ impl Stage {
             handle: OnceCell::new(),
             tripwire: Tripwire::new(),
             sides: RefCell::default(),
+            connections: Cell::new(0),
             reports: Rc::default(),
             at_the_end: RefCell::default(),
         }))
@@ -131,7 +134,11 @@ impl Stage {
             left: Side { transport: left, log: left_log },
             right: Side { transport: right, log: right_log },
         };
-        self.0.sides.borrow_mut().extend([pair.left.clone(), pair.right.clone()]);
+        let number = self.0.connections.get() + 1;
+        self.0.connections.set(number);
+        let named = [("left", &pair.left), ("right", &pair.right)];
+        let named = named.map(|(name, side)| (format!("{name} {number}"), side.clone()));
+        self.0.sides.borrow_mut().extend(named);
         pair
     }
 
@@ -228,7 +235,7 @@ impl Stage {
     /// The protocol of `side` was exchanged: its log has no end, and nobody looks for one.
     pub(super) fn forget(&self, side: &Side) {
         side.abort();
-        self.0.sides.borrow_mut().retain(|other| !other.transport.ptr_eq(&side.transport));
+        self.0.sides.borrow_mut().retain(|(_, other)| !other.transport.ptr_eq(&side.transport));
     }
 
     /// What the exception handler was told since the last time.
@@ -247,8 +254,8 @@ impl Stage {
     /// Ends what is left of the case, and looks at how each side ended.
     pub(super) async fn clear(&self) {
         let sides = self.0.sides.borrow().clone();
-        sides.iter().for_each(|side| side.abort());
-        for Side { log, .. } in &sides {
+        sides.iter().for_each(|(_, side)| side.abort());
+        for (_, Side { log, .. }) in &sides {
             log.lost().await;
             log.until(Log::is_abandoned).await;
             log.assert_complete();
@@ -260,10 +267,7 @@ impl Stage {
     /// The logs of all sides, for the report of a failure.
     pub(super) fn transcript(&self) -> String {
         let sides = self.0.sides.borrow();
-        let lines = sides.iter().enumerate().map(|(index, side)| {
-            let name = if index % 2 == 0 { "left" } else { "right" };
-            format!("{name} {}: {}", index / 2 + 1, side.log)
-        });
+        let lines = sides.iter().map(|(name, side)| format!("{name}: {}", side.log));
         lines.collect::<Vec<_>>().join("\n    ")
     }
 }

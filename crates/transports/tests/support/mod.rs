@@ -1,0 +1,194 @@
+//! What the tests of connecting and serving share: layers that do not open, reports that are kept, peers.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
+use tidegate_protocols::{Above, Cause, Gate, Layer, Protocol, Transport};
+use tidegate_reactor::{LoopHandle, Report};
+
+/// A listener of the standard library on a port of its own.
+pub fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+/// An address of this machine on which nobody listens.
+pub fn refusing() -> SocketAddr {
+    let (listener, address) = listener();
+    drop(listener);
+    address
+}
+
+/// The inner error of an [`io::Error`], if it is of this type.
+pub fn inner<E: std::error::Error + 'static>(error: &io::Error) -> Option<&E> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Keeps the reports of the running loop.
+pub fn keep_reports() -> Rc<RefCell<Vec<Report>>> {
+    let kept = Rc::new(RefCell::new(Vec::new()));
+    let keep = kept.clone();
+    let handle = LoopHandle::current().expect("a running loop");
+    handle.set_exception_handler(Some(move |report: &Report| {
+        keep.borrow_mut().push(report.clone());
+    }));
+    kept
+}
+
+/// The messages of reports.
+pub fn messages(reports: &RefCell<Vec<Report>>) -> Vec<String> {
+    reports.borrow().iter().map(|report| report.message().to_owned()).collect()
+}
+
+/// Lets some turns of the loop pass.
+pub async fn turns(count: usize) {
+    let mut left = count;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Lets turns pass until something holds.
+pub async fn until(mut holds: impl FnMut() -> bool) {
+    while !holds() {
+        turns(1).await;
+    }
+}
+
+/// An address that takes no connection and refuses none: a listener whose queue is full.
+pub struct BlackHole {
+    pub address: SocketAddr,
+    listener: OwnedFd,
+    waiting: Vec<OwnedFd>,
+}
+
+impl BlackHole {
+    pub fn new() -> BlackHole {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = socket();
+        net::bind(&listener, &any).expect("a port");
+        net::listen(&listener, 0).expect("a queue");
+        let address = net::getsockname(&listener).expect("an address");
+        let address = SocketAddr::try_from(address).expect("an internet address");
+        let mut hole = BlackHole { address, listener, waiting: Vec::new() };
+        while hole.takes_another() {}
+        hole
+    }
+
+    fn takes_another(&mut self) -> bool {
+        let client = socket();
+        let _ = net::connect(&client, &self.address);
+        let mut watched = [PollFd::new(&client, PollFlags::OUT)];
+        let limit = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        let ready = poll(&mut watched, Some(&limit)).expect("poll");
+        self.waiting.push(client);
+        ready > 0
+    }
+}
+
+fn socket() -> OwnedFd {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).expect("a socket")
+}
+
+/// Whether a connection has ended, without waiting: the end of the stream or a reset.
+pub fn has_ended(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("a socket");
+    let read = (&mut &*stream).read(&mut [0]);
+    stream.set_nonblocking(false).expect("a socket");
+    match read {
+        Ok(0) => true,
+        Ok(_) => false,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
+/// Everything that a peer sends until it ends.
+pub fn read_all(mut stream: TcpStream) -> Vec<u8> {
+    stream.set_read_timeout(Some(Duration::from_secs(50))).expect("a socket");
+    let mut all = Vec::new();
+    let _ = stream.read_to_end(&mut all);
+    all
+}
+
+/// What becomes of a gate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is kept and told nothing.
+    Kept,
+    /// It is told a failure in `connection_made`.
+    Failed,
+    /// It is dropped in `connection_made`.
+    Dropped,
+    /// It is dropped before there is a connection.
+    DroppedEarly,
+    /// The layer panics instead of being made.
+    Panics,
+}
+
+/// A layer that never opens. It counts the gates that were made.
+pub struct Shut {
+    pub fate: Fate,
+    pub gates: Rc<Cell<usize>>,
+    pub hosts: Rc<RefCell<Vec<Option<String>>>>,
+}
+
+impl Shut {
+    pub fn new(fate: Fate) -> Shut {
+        Shut { fate, gates: Rc::default(), hosts: Rc::default() }
+    }
+}
+
+impl Layer for Shut {
+    fn under(&self, above: Above, gate: Gate) -> Box<dyn Protocol> {
+        self.gates.set(self.gates.get() + 1);
+        self.hosts.borrow_mut().push(gate.host().map(str::to_owned));
+        let gate = match self.fate {
+            Fate::Panics => panic!("a layer that cannot be made"),
+            Fate::DroppedEarly => None,
+            _ => Some(gate),
+        };
+        Box::new(ShutProtocol { fate: self.fate, gate, _above: above })
+    }
+}
+
+struct ShutProtocol {
+    fate: Fate,
+    gate: Option<Gate>,
+    _above: Above,
+}
+
+impl Protocol for ShutProtocol {
+    fn connection_made(&mut self, _: &Transport) {
+        match (self.fate, self.gate.take()) {
+            (Fate::Kept, gate) => self.gate = gate,
+            (Fate::Failed, Some(gate)) => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "no handshake");
+                gate.fail(Cause::from(error));
+            }
+            (_, gate) => drop(gate),
+        }
+    }
+}
+
+/// A duplicate of a descriptor, to look at it after its owner has gone.
+pub fn duplicate(descriptor: impl AsFd) -> OwnedFd {
+    descriptor.as_fd().try_clone_to_owned().expect("a descriptor")
+}
