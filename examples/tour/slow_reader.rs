@@ -25,7 +25,12 @@ pub(crate) async fn play(transcript: &Transcript) -> io::Result<()> {
     let reader = transcript.narrated("reader", Reader { seen: Rc::clone(&seen), received: 0 });
     let reader = create_connection(|| reader, listener.local_addr()?).await?;
     let (accepted, _) = listener.accept()?;
-    let source = Source { reader: reader.clone(), seen: Rc::clone(&seen), left: TOTAL };
+    let source = Source {
+        transcript: transcript.clone(),
+        reader: reader.clone(),
+        seen: Rc::clone(&seen),
+        left: TOTAL,
+    };
     let source = transcript.narrated("source", source);
     let source = connect_accepted_socket(|| source, accepted).await?;
     reader.closed().await;
@@ -54,6 +59,7 @@ struct Seen {
 
 /// Sends as much as it may, and sees to it that the reader dawdles.
 struct Source {
+    transcript: Transcript,
     /// A protocol may call any transport it knows, not just its own.
     reader: Transport,
     seen: Rc<Seen>,
@@ -64,18 +70,23 @@ impl Source {
     /// Writes until the transport answers that it is enough.
     fn pour(&mut self, transport: &Transport) {
         let chunk = pattern(CHUNK);
-        while self.left > 0 {
+        let mut written = 0;
+        let mut flow = Flow::Open;
+        while self.left > 0 && flow == Flow::Open {
+            flow = transport.write(&chunk);
+            written += CHUNK;
             self.left -= CHUNK;
-            let flow = transport.write(&chunk);
             let waiting = transport.get_write_buffer_size();
             self.seen.most_waiting.set(self.seen.most_waiting.get().max(waiting));
-            if flow != Flow::Open {
-                return;
-            }
         }
-        // What has been written is sent before the connection closes, if somebody reads it.
-        self.reader.resume_reading();
-        transport.close();
+        self.transcript.note("source", format!("writes {}: Flow::{flow:?}", Size(written)));
+
+        if flow == Flow::Open {
+            // There is nothing left. What was written is still sent, if somebody reads it, and then the connection closes.
+            self.transcript.note("source", "closes");
+            self.reader.resume_reading();
+            transport.close();
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tidegate::prelude::*;
 
 /// So many lines of a long scene are printed as they come, and so many more when it has ended.
-const FIRST_LINES: usize = 24;
-const LAST_LINES: usize = 8;
+const FIRST_LINES: usize = 13;
+const LAST_LINES: usize = 9;
 
 /// The audience's view of the tour. A clone is another share of the same transcript.
 #[derive(Clone, Default)]
@@ -45,6 +45,7 @@ impl Transcript {
     pub(crate) fn scene(&self, title: &str, about: &str) {
         let mut told = self.0.borrow_mut();
         told.finish_scene();
+        told.callbacks.clear();
         told.scenes += 1;
         println!("\n{}. {title}\n   {about}\n", told.scenes);
     }

@@ -6,6 +6,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// The address of one end of a connection.
+///
+/// asyncio has a tuple for internet addresses, a string or bytes for those of Unix sockets, and an empty
+/// string for none. What is shown ([`Display`](fmt::Display)) is what logs want: `127.0.0.1:80`,
+/// `[::1]:80`, `/run/socket`, `@abstract`, `(unnamed)`.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use tidegate_protocols::Address;
+///
+/// let address = Address::from(SocketAddr::from(([127, 0, 0, 1], 80)));
+/// assert_eq!(address.to_string(), "127.0.0.1:80");
+/// assert_eq!(address.as_inet().map(|inet| inet.port()), Some(80));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// An internet address and port.

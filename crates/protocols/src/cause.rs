@@ -116,7 +116,10 @@ mod tests {
         let cause = Cause::from(io::Error::new(io::ErrorKind::InvalidData, "bad frame"));
         assert!(!cause.is_os_error());
         let error = io::Error::from(cause.clone());
-        assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::InvalidData, "bad frame".into()));
+        assert_eq!(
+            (error.kind(), error.to_string()),
+            (io::ErrorKind::InvalidData, "bad frame".into())
+        );
         assert!(Arc::ptr_eq(&Cause::from(error).into_shared(), &cause.into_shared()));
     }
 

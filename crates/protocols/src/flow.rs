@@ -10,7 +10,8 @@
 
 /// What a write answers: whether to go on writing.
 ///
-/// Reading it is optional, since [`pause_writing`](crate::Protocol::pause_writing) says the same.
+/// Reading it is optional, since [`pause_writing`](crate::Protocol::pause_writing) says the same. asyncio
+/// has no counterpart: there, `pause_writing` is called inside `write`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     /// At most the high mark waits to be sent.
@@ -114,6 +115,7 @@ mod tests {
     fn every_state_meets_every_event() {
         use Owed::*;
         let row = |event| ALL.map(|owed| owed.on(event));
+        // replaced: T-47
         assert_eq!(row(FlowEvent::Above), [PauseDue, PauseDue, Paused, PauseDue, Paused]);
         assert_eq!(row(FlowEvent::Below), [Open, BothDue, ResumeDue, BothDue, ResumeDue]);
         assert_eq!(row(FlowEvent::Told), [Open, Paused, Paused, ResumeDue, Open]);
@@ -125,6 +127,11 @@ mod tests {
         assert_eq!(ALL.map(Owed::due), [None, Some(Pause), None, Some(Pause), Some(Resume)]);
         use Flow::*;
         assert_eq!(ALL.map(Owed::flow), [Open, Paused, Paused, Open, Open]);
+    }
+
+    #[test]
+    fn what_is_owed_takes_a_byte() {
+        assert_eq!(size_of::<Owed>(), 1);
     }
 
     /// Every walk of twelve events, delivering what is due at every `Told`.

@@ -26,6 +26,50 @@ pub use crate::transparent::Transparent;
 /// Makes the protocol that stands between a program's protocol and what is below.
 ///
 /// One value serves many connections, so it holds configuration only.
+///
+/// # Examples
+///
+/// A layer that only looks at the beginning needs no transport of its own: it hands the one below on and
+/// steps aside.
+///
+/// ```
+/// use std::io;
+/// use tidegate_protocols::layer::{Above, Gate, Layer};
+/// use tidegate_protocols::{Incoming, Protocol, Transport};
+///
+/// /// Lets in who knocks with a `!` first.
+/// struct Knock;
+///
+/// impl Layer for Knock {
+///     fn under(&self, above: Above, gate: Gate) -> Box<dyn Protocol> {
+///         Box::new(Door(Some((above.protocol, gate))))
+///     }
+/// }
+///
+/// struct Door(Option<(Box<dyn Protocol>, Gate)>);
+///
+/// impl Protocol for Door {
+///     fn receive(&mut self, transport: &Transport, incoming: &mut Incoming<'_>) -> io::Result<()> {
+///         // Not a byte more than the knock is read: the rest is for the protocol above.
+///         let mut knock = [0];
+///         if incoming.read(&mut knock).is_none() {
+///             return Ok(());
+///         }
+///         if knock != *b"!" {
+///             return Err(io::Error::new(io::ErrorKind::InvalidData, "that was no knock"));
+///         }
+///         if let Some((mut above, gate)) = self.0.take() {
+///             above.connection_made(transport);
+///             gate.open(transport);
+///             transport.wrap_protocol(|_door| above);
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// One that changes what is written implements [`RawTransport`](crate::RawTransport) as well; the source of
+/// [`Transparent`] is the pattern.
 pub trait Layer: 'static {
     /// The protocol for what is below, which carries `above` and tells `gate` once it has opened.
     fn under(&self, above: Above, gate: Gate) -> Box<dyn Protocol>;
@@ -62,6 +106,19 @@ impl fmt::Debug for Above {
 ///
 /// Dropping it untold means that it has failed. With several layers on one connection only the top one's
 /// word opens it, and each one's failure fails it.
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use tidegate_protocols::layer::Gate;
+///
+/// let failed = Rc::new(Cell::new(false));
+/// let note = failed.clone();
+/// let gate = Gate::new(Some("example.org"), move |word| note.set(word.is_err()));
+/// assert_eq!(gate.host(), Some("example.org"));
+/// drop(gate);
+/// assert!(failed.get());
+/// ```
 pub struct Gate {
     host: Option<Rc<str>>,
     told: Rc<Told>,
@@ -84,10 +141,7 @@ impl Told {
 
 impl Gate {
     /// The gate of a connection's only layer. `told` is called once.
-    pub fn new(
-        host: Option<&str>,
-        told: impl FnOnce(Result<Transport, Cause>) + 'static,
-    ) -> Gate {
+    pub fn new(host: Option<&str>, told: impl FnOnce(Result<Transport, Cause>) + 'static) -> Gate {
         let told = Rc::new(Told(Cell::new(Some(Box::new(told)))));
         Gate { host: host.map(Rc::from), told, top: true, untold: true }
     }
@@ -159,3 +213,6 @@ pub trait Connects: Layered {}
 
 /// A builder of servers, and of connections that were accepted.
 pub trait Serves: Layered {}
+
+#[cfg(test)]
+mod tests;

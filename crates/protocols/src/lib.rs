@@ -17,6 +17,8 @@
 mod address;
 mod cause;
 mod extra;
+#[cfg(test)]
+mod fake;
 mod flow;
 mod incoming;
 pub mod layer;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::{Address, Cause, Flow, Protocol, Transport, WriteLimits};
 
-/// Makes the next protocol of the present one.
+/// Makes the next protocol of the present one; see [`Transport::wrap_protocol`].
 pub type Change = Box<dyn FnOnce(Box<dyn Protocol>) -> Box<dyn Protocol>>;
 
 /// What a [`Transport`] is made of below its handle: implemented by stream transports and by layers.

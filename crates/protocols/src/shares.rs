@@ -70,10 +70,7 @@ fn busy<P: ?Sized>() -> io::Error {
 }
 
 /// The protocol of a share; if it is borrowed, the connection fails.
-fn ours<'a, P: ?Sized>(
-    share: &'a Rc<RefCell<P>>,
-    transport: &Transport,
-) -> Option<RefMut<'a, P>> {
+fn ours<'a, P: ?Sized>(share: &'a Rc<RefCell<P>>, transport: &Transport) -> Option<RefMut<'a, P>> {
     match share.try_borrow_mut() {
         Ok(protocol) => Some(protocol),
         Err(_) => {
@@ -124,3 +121,6 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
         Protocol::type_name(&**self)
     }
 }
+
+#[cfg(test)]
+mod tests;

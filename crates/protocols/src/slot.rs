@@ -82,7 +82,11 @@ impl<P: ?Sized + 'static> Slot<P> {
             }
         };
         let answer = catch_unwind(AssertUnwindSafe(|| callback(&mut protocol)));
-        match (answer, self.come_home(protocol)) {
+        let home = match self.0.replace(State::Home(protocol)) {
+            State::Lent(None) => Ok(()),
+            changed => self.catch_up(changed),
+        };
+        match (answer, home) {
             (Ok(answer), Ok(())) => Lent::Gave(answer),
             (Ok(answer), Err(payload)) => {
                 // The panic of the change is told; one of the answer's destructor would come second.
@@ -163,6 +167,18 @@ impl<P: ?Sized + 'static> Slot<P> {
         let answer = look(&state);
         self.0.set(state);
         answer
+    }
+
+    /// The protocol is home, and finds that something waited for it.
+    #[cold]
+    fn catch_up(&self, waiting: State<P>) -> Result<(), Payload> {
+        match self.0.replace(waiting) {
+            State::Home(protocol) => self.come_home(protocol),
+            other => {
+                self.0.set(other);
+                Ok(())
+            }
+        }
     }
 
     /// Applies what waited and puts the protocol back. The slot stays `Lent` as long as users' code runs.

@@ -93,8 +93,7 @@ impl Protocol for Lower {
     }
 
     fn eof_received(&mut self, below: &Transport) -> io::Result<AtEof> {
-        self.above(below, |protocol, face| protocol.eof_received(face))
-            .unwrap_or(Ok(AtEof::Close))
+        self.above(below, |protocol, face| protocol.eof_received(face)).unwrap_or(Ok(AtEof::Close))
     }
 
     fn pause_writing(&mut self, below: &Transport) {
@@ -273,3 +272,6 @@ impl RawTransport for Upper {
         self.below().statistics()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,9 +22,27 @@ use crate::{
 /// The handle on a connection, as its protocol sees it.
 ///
 /// Clones are shares of one handle, and dropping them does nothing to the connection: the loop owns it.
-/// Every method may be called at any time, also after the connection was lost; none ever calls a protocol.
+/// Every method may be called at any time, with any borrow held, also after the connection was lost; none
+/// ever calls a protocol. Two handles are the same connection if [`ptr_eq`](Transport::ptr_eq) says so.
 ///
-/// The asyncio counterpart is `asyncio.Transport` (transports.py).
+/// The asyncio counterpart is `asyncio.Transport` (transports.py), and methods have its names. Those that
+/// differ: `get_protocol` is [`with_protocol`](Transport::with_protocol), `get_extra_info` goes by type, its
+/// `"socket"` is [`with_socket`](Transport::with_socket).
+///
+/// # Examples
+///
+/// ```
+/// use tidegate_protocols::{Flow, Transport};
+///
+/// /// Sends as much of `rows` as the connection takes now.
+/// fn send_some(transport: &Transport, rows: &mut impl Iterator<Item = String>) {
+///     for row in rows {
+///         if transport.write(row.as_bytes()) != Flow::Open {
+///             break; // goes on in resume_writing
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Transport(Rc<Face>);
 
@@ -114,7 +132,8 @@ impl Transport {
         self.raw().get_write_buffer_limits()
     }
 
-    /// Sets the limits at which writing is paused and resumed, as [`WriteLimits::new`] makes them.
+    /// Sets the limits at which writing is paused and resumed, as [`WriteLimits::new`] makes them of one or
+    /// both. Neither means the transport's default: 64 KiB and 16 KiB, or [`WriteLimits::TLS`].
     ///
     /// Lower limits may pause at once; higher ones never resume by themselves, the next sending does.
     ///
@@ -172,8 +191,8 @@ impl Transport {
         self.raw().close();
     }
 
-    /// Ends the connection now: what the system has refused so far is dropped, and
-    /// [`connection_lost`](Protocol::connection_lost) follows with no cause.
+    /// Ends the connection now: what was written in this step is offered once, what the system has refused
+    /// is dropped, and [`connection_lost`](Protocol::connection_lost) follows with no cause.
     pub fn abort(&self) {
         self.raw().abort();
     }
@@ -227,11 +246,20 @@ impl Transport {
 
     /// Looks at the protocol, which must be of type `P`. The asyncio counterpart is `get_protocol`.
     ///
+    /// It is the protocol that this handle belongs to: the program's, not that of a layer below. A `P` that
+    /// was given to the connection as a `Box<dyn Protocol>` or an `Rc<RefCell<P>>` is seen as well.
+    ///
     /// # Errors
     ///
-    /// [`Busy`](WithProtocolError::Busy) inside one of its callbacks,
+    /// [`Busy`](WithProtocolError::Busy) inside one of its callbacks, or while a share of it is borrowed,
     /// [`OtherType`](WithProtocolError::OtherType) if it is no `P`, [`Lost`](WithProtocolError::Lost) once
     /// the connection is.
+    ///
+    /// # Panics
+    ///
+    /// If `look` does, or a change of protocol that it asked for; the latter ends the connection.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # use tidegate_protocols::{Protocol, Transport, WithProtocolError};
@@ -250,11 +278,8 @@ impl Transport {
         let raw = self.raw();
         let looked = catch_unwind(AssertUnwindSafe(|| {
             raw.with_protocol(&mut |protocol| {
-                let protocol: &mut dyn Any = protocol;
-                if let Some(protocol) = protocol.downcast_mut()
-                    && let Some(look) = look.take()
-                {
-                    answer = Ok(look(protocol));
+                if let Some(look) = look.take() {
+                    answer = look_at(protocol, look);
                 }
             })
         }));
@@ -332,9 +357,14 @@ impl Transport {
 
     /// Puts another transport behind this handle and all its shares, one that stands on the present one.
     ///
-    /// `above` is given a private handle on what was behind this one, to which the connection's callbacks
-    /// are bound from now on. Nothing that is written to a share of this handle afterwards can pass the new
-    /// transport by. This is what `start_tls` is made of.
+    /// `above` is given a private handle on what was behind this one. The callbacks that come from there are
+    /// bound to it before `above` is called, so they are given the private handle from now on;
+    /// [`rebind`](RawTransport::rebind) binds them otherwise. Nothing that is written to a share of this
+    /// handle afterwards can pass the new transport by. This is what `start_tls` is made of.
+    ///
+    /// # Panics
+    ///
+    /// If `above` does; this handle is then as it was, and callbacks are given the private one.
     pub fn raise(&self, above: impl FnOnce(Transport) -> Rc<dyn RawTransport>) {
         let below = Transport::new(self.raw());
         below.raw().rebind(below.clone());
@@ -351,6 +381,25 @@ impl Transport {
     /// A handle that does not keep what it names in memory.
     pub fn downgrade(&self) -> WeakTransport {
         WeakTransport(Rc::downgrade(&self.0))
+    }
+}
+
+/// Finds the `P` that a protocol is, holds or shares.
+fn look_at<P: Protocol, R>(
+    protocol: &mut dyn Protocol,
+    look: impl FnOnce(&mut P) -> R,
+) -> Result<R, WithProtocolError> {
+    let protocol: &mut dyn Any = protocol;
+    if let Some(protocol) = protocol.downcast_mut::<P>() {
+        return Ok(look(protocol));
+    }
+    if let Some(boxed) = protocol.downcast_mut::<Box<dyn Protocol>>() {
+        return look_at(&mut **boxed, look);
+    }
+    match protocol.downcast_ref::<Rc<RefCell<P>>>().map(|share| share.try_borrow_mut()) {
+        Some(Ok(mut protocol)) => Ok(look(&mut protocol)),
+        Some(Err(_)) => Err(WithProtocolError::Busy),
+        None => Err(WithProtocolError::OtherType),
     }
 }
 
@@ -405,3 +454,6 @@ impl Future for Flush {
         self.0.raw().poll_flush(context)
     }
 }
+
+#[cfg(test)]
+mod tests;

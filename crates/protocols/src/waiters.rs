@@ -19,6 +19,7 @@ use std::task::Waker;
 /// assert!(waiters.is_empty());
 /// ```
 #[derive(Default)]
+#[expect(clippy::box_collection, reason = "a word, since most connections have nobody waiting")]
 pub struct Waiters(Cell<Option<Box<Vec<Waker>>>>);
 
 impl Waiters {
@@ -98,6 +99,47 @@ mod tests {
         waiters.wake_all();
         assert_eq!(first.0.load(Ordering::Relaxed), 1);
         assert_eq!(second.0.load(Ordering::Relaxed), 1);
+    }
+
+    /// Comes back to where it waited when it is woken, and when it is dropped.
+    struct ComesBack(Arc<AtomicUsize>);
+
+    thread_local! {
+        static WAITERS: Waiters = const { Waiters::new() };
+    }
+
+    impl Wake for ComesBack {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            WAITERS.with(|waiters| waiters.register(&self.clone().into()));
+        }
+    }
+
+    impl Drop for ComesBack {
+        fn drop(&mut self) {
+            self.0.fetch_add(100, Ordering::Relaxed);
+            let _none = WAITERS.try_with(Waiters::is_empty);
+        }
+    }
+
+    #[test]
+    fn a_waker_may_come_back() {
+        let count = Arc::new(AtomicUsize::new(0));
+        WAITERS.with(|waiters| {
+            waiters.register(&Arc::new(ComesBack(count.clone())).into());
+            waiters.wake_all();
+            assert_eq!(count.load(Ordering::Relaxed), 1, "who waits anew is woken next time");
+            waiters.wake_all();
+            assert_eq!(count.load(Ordering::Relaxed), 2);
+            drop(waiters.0.take());
+            assert_eq!(count.load(Ordering::Relaxed), 102);
+            assert!(waiters.is_empty());
+        });
+    }
+
+    #[test]
+    fn nobody_waiting_takes_a_word() {
+        assert_eq!(size_of::<Waiters>(), size_of::<usize>());
     }
 
     struct Panics;

@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::IoSlice;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 /// From this length on a [`Bytes`] is kept as it is; a shorter one is cheaper to copy.
 const KEPT_FROM: usize = 4 * 1024;
@@ -12,14 +14,10 @@ const KEPT_FROM: usize = 4 * 1024;
 /// A chunk of copied bytes is not grown beyond this: the next chunk begins.
 const CHUNK: usize = 64 * 1024;
 
-/// How many empty stores a thread keeps for its next buffers.
-const SPARES: usize = 16;
-
 /// The bytes that a transport has accepted and the system has not taken yet, in order.
 ///
 /// Small pieces are gathered into one run, large [`Bytes`] are kept without a copy. An empty buffer holds
-/// no memory: what it used goes back to a few spare stores of the thread, and is freed if it is above
-/// 64 KiB.
+/// no memory: what it used is kept for the thread's next buffer, or freed if it is above 64 KiB.
 ///
 /// ```
 /// use tidegate_protocols::WriteBuffer;
@@ -34,14 +32,14 @@ const SPARES: usize = 16;
 #[derive(Default)]
 pub struct WriteBuffer(Option<Box<Store>>);
 
+/// `run[head..]` comes first, then the chunks of `rest`.
 #[derive(Default)]
 struct Store {
-    chunks: VecDeque<Chunk>,
-    /// How much of the first chunk has been taken.
+    run: Vec<u8>,
     head: usize,
+    rest: VecDeque<Chunk>,
+    /// All bytes together.
     len: usize,
-    /// An empty run with room, for the next chunk.
-    spare: Vec<u8>,
 }
 
 enum Chunk {
@@ -61,15 +59,41 @@ impl Chunk {
 /// What a buffer was given to keep and needs no more.
 ///
 /// Dropping it may run a user's code (the owner of a [`Bytes`]), so it is handed out to be dropped where
-/// nothing is borrowed.
+/// nothing is borrowed. A destructor that panics is caught there: it must not tear a write apart.
 #[derive(Default)]
 #[must_use = "drop it where nothing is borrowed"]
-pub struct Spent(Vec<Bytes>);
+pub struct Spent {
+    first: Option<Bytes>,
+    more: Vec<Bytes>,
+}
 
 impl Spent {
     /// Whether there is nothing to drop.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.first.is_none()
+    }
+
+    fn add(&mut self, bytes: Bytes) {
+        match self.first {
+            None => self.first = Some(bytes),
+            Some(_) => self.more.push(bytes),
+        }
+    }
+}
+
+impl Drop for Spent {
+    fn drop(&mut self) {
+        for bytes in self.first.take().into_iter().chain(self.more.drain(..)) {
+            // The panic hook has told of it by then.
+            let _caught = catch_unwind(AssertUnwindSafe(|| drop(bytes)));
+        }
+    }
+}
+
+impl fmt::Debug for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = usize::from(self.first.is_some()) + self.more.len();
+        f.debug_struct("Spent").field("count", &count).finish()
     }
 }
 
@@ -91,55 +115,63 @@ impl WriteBuffer {
 
     /// How many pieces the bytes lie in.
     pub fn chunks(&self) -> usize {
-        self.0.as_ref().map_or(0, |store| store.chunks.len())
+        self.0.as_ref().map_or(0, |store| usize::from(!store.run.is_empty()) + store.rest.len())
     }
 
     /// Appends a copy.
+    #[inline]
     pub fn push(&mut self, data: &[u8]) {
         if data.is_empty() {
             return;
         }
-        let store = self.store();
+        let store = self.0.get_or_insert_with(Store::take_spare);
         store.len += data.len();
-        if let Some(Chunk::Copied(run)) = store.chunks.back_mut()
-            && (run.len() < CHUNK || run.capacity() - run.len() >= data.len())
-        {
-            return run.extend_from_slice(data);
+        let last = match store.rest.back_mut() {
+            None => &mut store.run,
+            Some(Chunk::Copied(run)) => run,
+            Some(Chunk::Kept(_)) => return store.rest.push_back(Chunk::Copied(data.to_vec())),
+        };
+        if last.len() < CHUNK || last.capacity() - last.len() >= data.len() {
+            last.extend_from_slice(data);
+        } else {
+            store.rest.push_back(Chunk::Copied(data.to_vec()));
         }
-        let mut run = std::mem::take(&mut store.spare);
-        run.extend_from_slice(data);
-        store.chunks.push_back(Chunk::Copied(run));
     }
 
     /// Appends bytes, large ones without a copy. Small ones are copied and given back, to be dropped where
     /// nothing is borrowed.
-    pub fn push_bytes(&mut self, data: Bytes) -> Option<Bytes> {
+    pub fn push_bytes(&mut self, data: Bytes) -> Spent {
+        let mut spent = Spent::default();
         if data.len() < KEPT_FROM {
             self.push(&data);
-            return Some(data);
+            spent.add(data);
+            return spent;
         }
-        let store = self.store();
+        let store = self.0.get_or_insert_with(Store::take_spare);
         store.len += data.len();
-        store.chunks.push_back(Chunk::Kept(data));
-        None
+        store.rest.push_back(Chunk::Kept(data));
+        spent
     }
 
     /// The first piece; empty if the buffer is.
+    #[inline]
     pub fn first(&self) -> &[u8] {
-        match &self.0 {
-            Some(store) => store.chunks.front().map_or(&[], |chunk| &chunk.bytes()[store.head..]),
-            None => &[],
+        let Some(store) = &self.0 else { return &[] };
+        if store.run.is_empty() {
+            store.rest.front().map_or(&[], Chunk::bytes)
+        } else {
+            &store.run[store.head..]
         }
     }
 
     /// Fills `slices` with as many pieces as fit, and answers with how many.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let Some(store) = &self.0 else { return 0 };
-        let mut head = store.head;
+        let run = Some(&store.run[store.head..]).filter(|run| !run.is_empty());
+        let pieces = run.into_iter().chain(store.rest.iter().map(Chunk::bytes));
         let mut filled = 0;
-        for (slice, chunk) in slices.iter_mut().zip(&store.chunks) {
-            *slice = IoSlice::new(&chunk.bytes()[head..]);
-            head = 0;
+        for (slice, piece) in slices.iter_mut().zip(pieces) {
+            *slice = IoSlice::new(piece);
             filled += 1;
         }
         filled
@@ -150,27 +182,27 @@ impl WriteBuffer {
     /// # Panics
     ///
     /// If fewer wait.
+    #[inline]
     pub fn advance(&mut self, count: usize) -> Spent {
-        let mut spent = Spent::default();
         let Some(store) = &mut self.0 else {
             assert_eq!(count, 0, "an empty buffer cannot advance");
-            return spent;
+            return Spent::default();
         };
         assert!(count <= store.len, "a buffer cannot advance beyond its end");
         store.len -= count;
-        store.head += count;
-        while let Some(chunk) = store.chunks.front()
-            && store.head >= chunk.bytes().len()
+        let left = store.run.len() - store.head;
+        let spent = if count < left {
+            store.head += count;
+            Spent::default()
+        } else {
+            store.run.clear();
+            store.head = 0;
+            store.advance_rest(count - left)
+        };
+        if store.len == 0
+            && let Some(store) = self.0.take()
         {
-            store.head -= chunk.bytes().len();
-            match store.chunks.pop_front() {
-                Some(Chunk::Kept(bytes)) => spent.0.push(bytes),
-                Some(Chunk::Copied(run)) => store.keep_spare(run),
-                None => {}
-            }
-        }
-        if store.len == 0 {
-            self.give_back();
+            store.keep();
         }
         spent
     }
@@ -178,16 +210,6 @@ impl WriteBuffer {
     /// Takes everything out.
     pub fn take(&mut self) -> Spent {
         self.advance(self.len())
-    }
-
-    fn store(&mut self) -> &mut Store {
-        self.0.get_or_insert_with(Store::take_spare)
-    }
-
-    fn give_back(&mut self) {
-        if let Some(store) = self.0.take() {
-            store.keep();
-        }
     }
 }
 
@@ -199,48 +221,58 @@ impl Drop for WriteBuffer {
 }
 
 thread_local! {
-    /// Empty stores, so that a buffer that fills and empties in every turn allocates nothing.
-    static SPARE_STORES: Cell<Vec<Box<Store>>> = const { Cell::new(Vec::new()) };
+    /// An empty store, so that a buffer that fills and empties in every turn allocates nothing.
+    static SPARE: Cell<Option<Box<Store>>> = const { Cell::new(None) };
 }
 
 impl Store {
+    #[inline]
     fn take_spare() -> Box<Store> {
-        let spare = SPARE_STORES.try_with(|spares| {
-            let mut list = spares.take();
-            let spare = list.pop();
-            spares.set(list);
-            spare
-        });
-        spare.ok().flatten().unwrap_or_default()
+        SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default()
     }
 
-    /// Keeps an emptied run for the next chunk, unless it is large.
-    fn keep_spare(&mut self, mut run: Vec<u8>) {
-        if run.capacity() <= CHUNK && run.capacity() > self.spare.capacity() {
-            run.clear();
-            self.spare = run;
+    /// Puts an empty store away for the next buffer of the thread; a large one is freed.
+    #[inline]
+    fn keep(self: Box<Self>) {
+        if self.run.capacity() <= CHUNK {
+            // A thread that is ending keeps nothing: the store is dropped then.
+            let _kept = SPARE.try_with(|spare| spare.set(Some(self)));
         }
     }
 
-    /// Puts an empty store away, or frees it where enough are kept.
-    fn keep(mut self: Box<Self>) {
-        self.head = 0;
-        self.chunks.shrink_to(CHUNK / size_of::<Chunk>());
-        // A thread that is ending keeps nothing: the store is then simply dropped.
-        let _kept = SPARE_STORES.try_with(|spares| {
-            let mut list = spares.take();
-            if list.len() < SPARES {
-                list.push(self);
+    /// Takes `count` bytes from the rest; the run is empty.
+    fn advance_rest(&mut self, count: usize) -> Spent {
+        let mut spent = Spent::default();
+        let mut count = count;
+        loop {
+            match self.rest.pop_front() {
+                Some(chunk) if chunk.bytes().len() <= count => {
+                    count -= chunk.bytes().len();
+                    if let Chunk::Kept(bytes) = chunk {
+                        spent.add(bytes);
+                    }
+                }
+                Some(Chunk::Kept(mut bytes)) => {
+                    bytes.advance(count);
+                    self.rest.push_front(Chunk::Kept(bytes));
+                    return spent;
+                }
+                Some(Chunk::Copied(run)) => {
+                    self.run = run;
+                    self.head = count;
+                    return spent;
+                }
+                None => return spent,
             }
-            spares.set(list);
-        });
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use proptest::prelude::*;
 
@@ -249,7 +281,7 @@ mod tests {
     fn contents(buffer: &WriteBuffer) -> Vec<u8> {
         let mut slices = vec![IoSlice::new(&[]); buffer.chunks()];
         assert_eq!(buffer.slices(&mut slices), buffer.chunks());
-        slices.iter().flat_map(|slice| slice.to_vec()).collect()
+        slices.iter().map(|slice| &**slice).collect::<Vec<_>>().concat()
     }
 
     #[derive(Clone, Debug)]
@@ -292,7 +324,7 @@ mod tests {
                     Act::PushBytes(length) => {
                         let data = data(length);
                         let back = buffer.push_bytes(data.clone().into());
-                        prop_assert_eq!(back.is_some(), length < KEPT_FROM);
+                        prop_assert_eq!(back.is_empty(), length >= KEPT_FROM);
                         model.extend(data);
                     }
                     Act::Advance(count) => {
@@ -323,8 +355,8 @@ mod tests {
         assert_eq!(buffer.chunks(), 1);
         let large = Bytes::from(vec![1; KEPT_FROM]);
         let address = large.as_ptr();
-        assert!(buffer.push_bytes(large).is_none());
-        assert!(buffer.push_bytes(Bytes::from_static(b"small")).is_some());
+        assert!(buffer.push_bytes(large).is_empty());
+        assert!(!buffer.push_bytes(Bytes::from_static(b"small")).is_empty());
         assert_eq!(buffer.chunks(), 3);
         drop(buffer.advance(5000));
         assert_eq!(buffer.first().as_ptr(), address);
@@ -334,7 +366,7 @@ mod tests {
     fn few_slices_take_the_first_pieces() {
         let mut buffer = WriteBuffer::new();
         for byte in 0..3 {
-            buffer.push_bytes(vec![byte; KEPT_FROM].into());
+            drop(buffer.push_bytes(vec![byte; KEPT_FROM].into()));
         }
         let mut slices = [IoSlice::new(&[]); 2];
         assert_eq!(buffer.slices(&mut slices), 2);
@@ -350,7 +382,8 @@ mod tests {
             drop(buffer.advance(waiting - 1));
         }
         assert_eq!(buffer.len(), 1);
-        assert!(buffer.0.as_ref().unwrap().chunks[0].bytes().len() <= 2 * CHUNK);
+        let store = buffer.0.as_ref().unwrap();
+        assert!(store.run.len() <= 2 * CHUNK && store.rest.is_empty());
     }
 
     #[test]
@@ -368,7 +401,7 @@ mod tests {
         buffer.push(&vec![0; CHUNK + 1]);
         drop(buffer.take());
         buffer.push(b"x");
-        assert!(buffer.store().spare.capacity() <= CHUNK);
+        assert!(buffer.0.as_ref().unwrap().run.capacity() <= CHUNK);
     }
 
     /// The owner of some bytes, which says when it is dropped.
@@ -386,11 +419,83 @@ mod tests {
         }
     }
 
+    /// The owner of some bytes, whose destructor panics.
+    struct Panics(Arc<AtomicUsize>);
+
+    impl AsRef<[u8]> for Panics {
+        fn as_ref(&self) -> &[u8] {
+            &[0; KEPT_FROM]
+        }
+    }
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            panic!("on purpose");
+        }
+    }
+
+    #[test]
+    fn owners_that_panic_tear_nothing_apart() {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let mut buffer = WriteBuffer::new();
+        for _ in 0..3 {
+            drop(buffer.push_bytes(Bytes::from_owner(Panics(dropped.clone()))));
+        }
+        drop(buffer.advance(KEPT_FROM));
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
+        drop(buffer);
+        assert_eq!(dropped.load(Ordering::Relaxed), 3);
+    }
+
+    thread_local! {
+        static SHARED: RefCell<WriteBuffer> = const { RefCell::new(WriteBuffer::new()) };
+    }
+
+    /// The owner of some bytes, which writes again when it is dropped.
+    struct Rewriter(usize);
+
+    impl AsRef<[u8]> for Rewriter {
+        fn as_ref(&self) -> &[u8] {
+            &[0; KEPT_FROM][..self.0]
+        }
+    }
+
+    impl Drop for Rewriter {
+        fn drop(&mut self) {
+            SHARED.with(|buffer| buffer.borrow_mut().push(b"again"));
+        }
+    }
+
+    #[test]
+    fn the_owner_of_bytes_may_come_back() {
+        SHARED.with(|buffer| {
+            let push = |length| {
+                let bytes = Bytes::from_owner(Rewriter(length));
+                let back = buffer.borrow_mut().push_bytes(bytes);
+                drop(back);
+            };
+            // A small one is copied and let go at once, a large one when it was taken.
+            push(3);
+            assert_eq!(buffer.borrow().len(), 3 + 5);
+            push(KEPT_FROM);
+            assert_eq!(buffer.borrow().len(), 3 + 5 + KEPT_FROM);
+            let spent = buffer.borrow_mut().advance(3 + 5 + KEPT_FROM);
+            assert!(buffer.borrow().is_empty());
+            drop(spent);
+            assert_eq!(buffer.borrow().first(), b"again");
+            push(KEPT_FROM);
+            let spent = buffer.borrow_mut().take();
+            drop(spent);
+            assert_eq!(buffer.borrow_mut().first(), b"again");
+        });
+    }
+
     #[test]
     fn the_owner_of_kept_bytes_is_dropped_by_the_caller() {
         let dropped = Arc::new(AtomicBool::new(false));
         let mut buffer = WriteBuffer::new();
-        buffer.push_bytes(Bytes::from_owner(Owner(dropped.clone())));
+        drop(buffer.push_bytes(Bytes::from_owner(Owner(dropped.clone()))));
         let spent = buffer.advance(KEPT_FROM);
         assert!(!spent.is_empty() && !dropped.load(Ordering::Relaxed));
         drop(spent);

@@ -27,7 +27,6 @@ use std::task::{Context, Poll, Waker};
 /// # event_loop.close()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use]
 pub fn create_future<T>() -> (Promise<T>, Future<T>) {
     let shared = Rc::new(Shared {
         outcome: Cell::new(Outcome::Pending),
@@ -40,6 +39,7 @@ pub fn create_future<T>() -> (Promise<T>, Future<T>) {
 /// The side that provides the value of a [`Future`], once.
 ///
 /// Dropping it unused resolves the future to [`Abandoned`].
+#[must_use = "dropping a promise abandons its future"]
 pub struct Promise<T> {
     shared: Rc<Shared<T>>,
 }

@@ -92,7 +92,10 @@ impl LoopHandle {
     /// # event_loop.close()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn shutdown_default_executor(&self, limit: Option<Duration>) -> impl Future<Output = bool> + use<> {
+    pub fn shutdown_default_executor(
+        &self,
+        limit: Option<Duration>,
+    ) -> impl Future<Output = bool> + use<> {
         let handle = self.clone();
         async move {
             let pool = Arc::clone(&handle.core().offload.pool);
@@ -279,7 +282,7 @@ struct State {
     wakers: Vec<Waker>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Open,
     ShutDown,
@@ -394,7 +397,11 @@ impl Pool {
 }
 
 /// Drops the job with nothing locked.
-fn refused(state: MutexGuard<'_, State>, job: Job, error: OffloadError) -> Result<(), OffloadError> {
+fn refused(
+    state: MutexGuard<'_, State>,
+    job: Job,
+    error: OffloadError,
+) -> Result<(), OffloadError> {
     drop(state);
     drop(job);
     Err(error)

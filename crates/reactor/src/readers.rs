@@ -227,7 +227,11 @@ impl Readers {
     }
 
     /// Takes out a callback, and with the last one the whole entry; the caller drops both.
-    fn remove(&self, number: RawFd, direction: Direction) -> (Option<Rc<Repeating>>, Option<Entry>) {
+    fn remove(
+        &self,
+        number: RawFd,
+        direction: Direction,
+    ) -> (Option<Rc<Repeating>>, Option<Entry>) {
         let mut table = self.table.borrow_mut();
         let Some(entry) = table.get(&number) else {
             return (None, None);

@@ -138,9 +138,9 @@ impl LoopHandle {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn getnameinfo(&self, address: SocketAddr, flags: i32) -> Lookup<(String, String)> {
-        Lookup(self.run_in_executor(move || {
-            dns_lookup::getnameinfo(&address, flags).map_err(explain)
-        }))
+        Lookup(
+            self.run_in_executor(move || dns_lookup::getnameinfo(&address, flags).map_err(explain)),
+        )
     }
 }
 
@@ -203,7 +203,7 @@ pub enum Service {
 }
 
 impl Service {
-    fn into_text(&self) -> Option<String> {
+    fn to_text(&self) -> Option<String> {
         match self {
             Service::Any => None,
             Service::Port(port) => Some(port.to_string()),
@@ -281,7 +281,7 @@ impl From<ResolveError> for io::Error {
 
 /// Asks the system. Blocks.
 fn addresses(host: Option<&str>, service: &Service, hints: Hints) -> io::Result<Vec<AddressInfo>> {
-    let service = service.into_text();
+    let service = service.to_text();
     // The system says so as well, but the crate between us has another error for it.
     if host.is_none() && service.is_none() {
         return Err(explain(LookupError::new(EAI_NONAME)));
@@ -314,7 +314,8 @@ fn explain(error: LookupError) -> io::Error {
         return error.into();
     }
     let text = error.to_string();
-    let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned();
+    let text =
+        text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned();
     let kind = match error.kind() {
         LookupErrorKind::NoName | LookupErrorKind::NoData => io::ErrorKind::NotFound,
         LookupErrorKind::Badflags

@@ -26,7 +26,10 @@ const PATIENT_ROUNDS: u32 = BRISK_ROUNDS + 1_000;
 ///
 /// When `main` is done, or has failed or panicked, all other tasks are dropped; transports are aborted and
 /// the loop goes on until each protocol was told that its connection is lost; the pool's threads are waited
-/// for, 300 seconds at most; and the loop is closed.
+/// for, 300 seconds at most; and the loop is closed. What does not end when asked to, such as a [`Source`]
+/// kept elsewhere, is left to the close a second after the last one that did.
+///
+/// [`Source`]: crate::Source
 ///
 /// **SIGINT** (Ctrl-C), unless somebody else handles it: the first one drops `main`, ends everything in
 /// order and makes `run` return an error of kind [`Interrupted`](io::ErrorKind::Interrupted). A second one,
@@ -63,7 +66,8 @@ pub fn run<T, E: From<io::Error>>(main: impl Future<Output = Result<T, E>>) -> R
         return Err(io::Error::from(LoopError::OtherRunning).into());
     }
     let event_loop = EventLoop::new()?;
-    let interrupt = Interrupt::install(&event_loop.handle())?;
+    let interrupt = Interrupt::install(&event_loop.handle());
+    let interrupt = interrupt.inspect_err(|_| shut_down(&event_loop))?;
 
     let ended = catch_unwind(AssertUnwindSafe(|| {
         event_loop.run_until_complete(until_interrupted(main, interrupt))
@@ -114,7 +118,11 @@ fn shut_down(event_loop: &EventLoop) {
         }
     }
 
-    let pool = || event_loop.run_until_complete(handle.shutdown_default_executor(Some(POOL_LIMIT)));
+    let started = handle.time();
+    let pool = || {
+        let limit = POOL_LIMIT.saturating_sub(handle.time() - started);
+        event_loop.run_until_complete(handle.shutdown_default_executor(Some(limit)))
+    };
     while pool() == Err(LoopError::Stopped) {}
     if let Err(error) = event_loop.close() {
         handle.call_exception_handler(Report::new("run() cannot close its loop").error(error));

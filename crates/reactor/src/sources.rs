@@ -9,8 +9,6 @@ use std::rc::Rc;
 use crate::LoopHandle;
 
 mod table;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use table::Sources;
 pub(crate) use table::used_by;

@@ -66,7 +66,8 @@ fn a_panic_is_the_answer_and_costs_no_thread() {
     with_loop(|event_loop| {
         let handle = event_loop.handle();
         let call = handle.run_in_executor(|| panic!("on purpose"));
-        let Err(OffloadError::Panicked(payload)) = event_loop.run_until_complete::<_>(call).unwrap()
+        let Err(OffloadError::Panicked(payload)) =
+            event_loop.run_until_complete::<_>(call).unwrap()
         else {
             panic!("no panic came");
         };
@@ -191,7 +192,8 @@ fn closing_does_not_wait_and_later_results_are_dropped_quietly() {
         drop((task, queued));
 
         let mut late = pin!(handle.run_in_executor(|| ()));
-        let Poll::Ready(refused) = late.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        let Poll::Ready(refused) = late.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        else {
             panic!("a closed loop has a pool");
         };
         let error = refused.unwrap_err();

@@ -5,14 +5,12 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use support::{Log, PanicsAtDrop, messages, reports, turns, with_loop};
-use tidegate_reactor::{
-    EventLoop, Interest, LoopError, LoopHandle, Readiness, Source, Watcher,
-};
+use tidegate_reactor::{EventLoop, Interest, LoopError, LoopHandle, Readiness, Source, Watcher};
 
 /// A callback that writes that whenever it is called.
 fn noting(log: &Log<&'static str>, event: &'static str) -> impl FnMut() + use<> {
@@ -346,7 +344,8 @@ fn a_number_that_stands_for_another_file_by_now_is_not_mistaken() {
         drop(near);
         let mut opened = Vec::new();
         let reused = loop {
-            let next: (OwnedFd, OwnedFd) = UnixStream::pair().map(|(a, b)| (a.into(), b.into())).unwrap();
+            let next: (OwnedFd, OwnedFd) =
+                UnixStream::pair().map(|(a, b)| (a.into(), b.into())).unwrap();
             opened.push(next.0);
             opened.push(next.1);
             if let Some(found) = opened.iter().position(|fd| fd.as_raw_fd() == number) {

@@ -21,8 +21,7 @@ fn look_up(
     found
 }
 
-const STREAM: Hints =
-    Hints { family: 0, socktype: resolve::SOCK_STREAM, protocol: 0, flags: 0 };
+const STREAM: Hints = Hints { family: 0, socktype: resolve::SOCK_STREAM, protocol: 0, flags: 0 };
 
 #[test]
 fn addresses_in_digits_come_with_everything_a_socket_needs() {

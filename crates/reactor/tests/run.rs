@@ -15,52 +15,50 @@ use std::time::Duration;
 
 use nix::sys::signal::{kill, raise};
 use nix::unistd::Pid;
-use support::watched;
+use support::{Log, PanicsAtDrop, messages, reports, watched, with_loop};
 use tidegate_reactor::{
-    EventLoop, Interest, LoopError, LoopHandle, Readiness, Report, Signal, Source, Watcher, run,
-    sleep, spawn,
+    Interest, LoopError, LoopHandle, Readiness, Signal, Source, Watcher, run, sleep, spawn,
 };
 
-/// What happened, in order.
-#[derive(Clone, Default)]
-struct Log(Rc<RefCell<Vec<&'static str>>>);
-
-impl Log {
-    fn note(&self, event: &'static str) {
-        self.0.borrow_mut().push(event);
-    }
-
-    fn events(&self) -> Vec<&'static str> {
-        self.0.borrow().clone()
-    }
-}
-
 /// Notes the end of what owns it, and whether the loop runs then.
-struct Tomb(Log, &'static str);
+struct Tomb(Log<&'static str>, &'static str);
 
 impl Drop for Tomb {
     fn drop(&mut self) {
         assert!(LoopHandle::current().is_ok(), "{} outside of the loop", self.1);
-        self.0.note(self.1);
+        self.0.push(self.1);
     }
 }
 
 /// What a transport is to `run`: asked to end, it tells its protocol of the loss some turns later.
 struct Transport {
     handle: LoopHandle,
-    log: Log,
+    log: Log<&'static str>,
     turns: Cell<u32>,
+    asked: Cell<bool>,
     source: RefCell<Option<Source<UnixStream>>>,
+    when_lost: Cell<Option<Box<dyn FnOnce()>>>,
 }
 
 impl Transport {
-    fn open(handle: &LoopHandle, log: &Log, turns: u32) -> UnixStream {
+    fn open(handle: &LoopHandle, log: &Log<&'static str>, turns: u32) -> UnixStream {
+        Transport::open_with(handle, log, turns, || ())
+    }
+
+    fn open_with(
+        handle: &LoopHandle,
+        log: &Log<&'static str>,
+        turns: u32,
+        when_lost: impl FnOnce() + 'static,
+    ) -> UnixStream {
         let (near, far) = UnixStream::pair().unwrap();
         let transport = Rc::new(Transport {
             handle: handle.clone(),
             log: log.clone(),
             turns: Cell::new(turns),
+            asked: Cell::new(false),
             source: RefCell::new(None),
+            when_lost: Cell::new(Some(Box::new(when_lost))),
         });
         let watcher = Rc::clone(&transport);
         let source = Source::new(handle, near, Interest::READ, watcher).unwrap();
@@ -75,8 +73,11 @@ impl Transport {
             handle.call_soon(move || self.end()).unwrap();
             return;
         }
-        self.log.note("connection lost");
+        self.log.push("connection lost");
         drop(self.source.take());
+        if let Some(when_lost) = self.when_lost.take() {
+            when_lost();
+        }
     }
 }
 
@@ -88,8 +89,11 @@ impl Watcher for Transport {
     }
 
     fn shut_down(self: Rc<Self>) {
-        self.log.note("shut down");
-        self.end();
+        // It is asked in every round.
+        if !self.asked.replace(true) {
+            self.log.push("shut down");
+            self.end();
+        }
     }
 }
 
@@ -97,7 +101,7 @@ impl Watcher for Transport {
 #[test]
 fn everything_ends_in_order_when_main_is_done() {
     watched(|| {
-        let log = Log::default();
+        let log = Log::new();
         let (ended, end) = mpsc::channel();
         let mut far = None;
         let mut kept = None;
@@ -116,7 +120,7 @@ fn everything_ends_in_order_when_main_is_done() {
             Ok::<_, io::Error>(42)
         };
         assert_eq!(run(main).unwrap(), 42);
-        assert_eq!(log.events(), ["main dropped", "task dropped", "shut down", "connection lost"]);
+        assert_eq!(log.take(), ["main dropped", "task dropped", "shut down", "connection lost"]);
         assert!(kept.unwrap().is_closed());
         assert_eq!(end.try_recv(), Ok("in the pool"), "the pool was waited for");
     });
@@ -137,25 +141,25 @@ fn everything_ends_in_order_when_main_fails_or_panics() {
     }
 
     watched(|| {
-        let log = Log::default();
+        let log = Log::new();
         let failing = async {
-            let _far = Transport::open(&LoopHandle::current()?, &log, 3);
+            let _far = Transport::open(&LoopHandle::current().unwrap(), &log, 3);
             Err::<(), _>(Error::Own)
         };
         assert!(matches!(run(failing), Err(Error::Own)));
-        assert_eq!(log.events().last(), Some(&"connection lost"));
+        assert_eq!(log.take(), ["shut down", "connection lost"]);
 
-        let log = Log::default();
+        let log = Log::new();
         let panicking = async {
             let _far = Transport::open(&LoopHandle::current()?, &log, 3);
-            if log.events().is_empty() {
+            if log.take().is_empty() {
                 panic!("on purpose");
             }
             Ok::<(), io::Error>(())
         };
         let payload = catch_unwind(AssertUnwindSafe(|| run(panicking))).unwrap_err();
         assert_eq!(payload.downcast_ref(), Some(&"on purpose"));
-        assert_eq!(log.events().last(), Some(&"connection lost"));
+        assert_eq!(log.take(), ["shut down", "connection lost"]);
         assert!(LoopHandle::current().is_err());
 
         // An error of the loop's own becomes one of main's.
@@ -167,24 +171,15 @@ fn everything_ends_in_order_when_main_fails_or_panics() {
 // L-90
 #[test]
 fn a_panic_while_tasks_are_dropped_is_reported_and_costs_the_others_nothing() {
-    struct Panicking;
-    impl Drop for Panicking {
-        fn drop(&mut self) {
-            panic!("on purpose");
-        }
-    }
-
     watched(|| {
-        let log = Log::default();
+        let log = Log::new();
+        let mut told = None;
         let main = async {
-            let reporting = log.clone();
-            LoopHandle::current()?.set_exception_handler(Some(move |_: &Report| {
-                reporting.note("report");
-            }));
+            told = Some(reports(&LoopHandle::current()?));
             for _ in 0..2 {
-                let (panicking, tomb) = (Panicking, Tomb(log.clone(), "task dropped"));
+                let owned = (Tomb(log.clone(), "task dropped"), PanicsAtDrop);
                 drop(spawn(async move {
-                    let _owned = (tomb, panicking);
+                    let _owned = owned;
                     future::pending::<()>().await;
                 })?);
             }
@@ -192,9 +187,8 @@ fn a_panic_while_tasks_are_dropped_is_reported_and_costs_the_others_nothing() {
             Ok::<_, io::Error>(())
         };
         run(main).unwrap();
-        let events = log.events();
-        assert_eq!(events.iter().filter(|event| **event == "report").count(), 2, "{events:?}");
-        assert_eq!(events.iter().filter(|event| **event == "task dropped").count(), 2);
+        assert_eq!(messages(&told.unwrap()), ["Exception in destructor of a task"; 2]);
+        assert_eq!(log.take(), ["task dropped"; 2]);
     });
 }
 
@@ -202,36 +196,35 @@ fn a_panic_while_tasks_are_dropped_is_reported_and_costs_the_others_nothing() {
 #[test]
 fn what_connections_leave_behind_ends_as_well() {
     watched(|| {
-        let log = Log::default();
+        let log = Log::new();
         let main = async {
             let handle = LoopHandle::current()?;
-            let far = Transport::open(&handle, &log, 5);
-            // A protocol that is told of its loss opens the next connection and starts a task.
-            let (reopening, again) = (handle.clone(), log.clone());
-            handle.add_reader(&far.try_clone()?, move || {
-                let (handle, log) = (reopening.clone(), again.clone());
-                if log.events().contains(&"connection lost") && !log.events().contains(&"again") {
-                    log.note("again");
-                    std::mem::forget(Transport::open(&handle, &log, 0));
-                    let tomb = Tomb(log, "task dropped");
-                    drop(handle.spawn(async move {
-                        let _tomb = tomb;
-                        future::pending::<()>().await;
-                    }));
-                }
+            let (again, started) = (handle.clone(), log.clone());
+            // A protocol that, told of its loss, opens the next connection, starts a task and stops the loop.
+            let leave_more = move || {
+                let (handle, log) = (again, started);
+                drop(Transport::open(&handle, &log, 2));
+                let tomb = Tomb(log, "task dropped");
+                let task = handle.spawn(async move {
+                    let _tomb = tomb;
+                    future::pending::<()>().await;
+                });
+                drop(task);
                 handle.stop();
-            })?;
-            Ok::<_, io::Error>(far)
+            };
+            drop(Transport::open_with(&handle, &log, 2, leave_more));
+            Ok::<_, io::Error>(())
         };
-        let _far = run(main).unwrap();
-        let events = log.events();
-        assert_eq!(events.iter().filter(|event| **event == "connection lost").count(), 2, "{events:?}");
-        assert!(events.contains(&"task dropped"), "{events:?}");
+        run(main).unwrap();
+        let mut events = log.take();
+        events.sort_unstable();
+        let lost = ["connection lost", "connection lost", "shut down", "shut down", "task dropped"];
+        assert_eq!(events, lost);
     });
 }
 
 /// Watches for ever and does not end when asked to.
-struct Stubborn(Log);
+struct Stubborn(Log<&'static str>);
 
 impl Watcher for Stubborn {
     fn ready(self: Rc<Self>, _: Readiness) {}
@@ -241,7 +234,7 @@ impl Watcher for Stubborn {
     }
 
     fn loop_closed(self: Rc<Self>) {
-        self.0.note("closed");
+        self.0.push("closed");
     }
 }
 
@@ -249,7 +242,7 @@ impl Watcher for Stubborn {
 #[test]
 fn whoever_does_not_end_is_left_to_the_close() {
     watched(|| {
-        let log = Log::default();
+        let log = Log::new();
         let main = async {
             let handle = LoopHandle::current()?;
             let (near, far) = UnixStream::pair()?;
@@ -257,7 +250,7 @@ fn whoever_does_not_end_is_left_to_the_close() {
             Ok::<_, io::Error>((Source::new(&handle, near, Interest::READ, stubborn)?, far))
         };
         let _source = run(main).unwrap();
-        assert_eq!(log.events(), ["closed"]);
+        assert_eq!(log.take(), ["closed"]);
     });
 }
 
@@ -282,18 +275,17 @@ fn run_inside_of_a_running_loop_is_an_error_before_any_effect() {
             Ok::<_, io::Error>("undisturbed")
         };
         assert_eq!(run(outer).unwrap(), "undisturbed");
-
-        let event_loop = EventLoop::new().unwrap();
+    });
+    with_loop(|event_loop| {
         let inside = event_loop.run_until_complete(async { run(async { Ok::<_, io::Error>(()) }) });
         assert!(inside.unwrap().is_err());
-        event_loop.close().unwrap();
     });
 }
 
 #[test]
 fn a_loop_that_is_stopped_ends_main() {
     watched(|| {
-        let log = Log::default();
+        let log = Log::new();
         let main = async {
             let _tomb = Tomb(log.clone(), "main dropped");
             LoopHandle::current()?.stop();
@@ -302,7 +294,7 @@ fn a_loop_that_is_stopped_ends_main() {
         let error = run(main).unwrap_err();
         let inside = error.into_inner().unwrap().downcast::<LoopError>().unwrap();
         assert_eq!(*inside, LoopError::Stopped);
-        assert_eq!(log.events(), ["main dropped"]);
+        assert_eq!(log.take(), ["main dropped"]);
     });
 }
 
@@ -333,7 +325,7 @@ fn status_of(test: &str) -> ExitStatus {
 #[test]
 fn the_first_sigint_drops_main_and_ends_everything_in_order() {
     if is_child() {
-        let log = Log::default();
+        let log = Log::new();
         let main = async {
             let handle = LoopHandle::current()?;
             let _far = Transport::open(&handle, &log, 2);
@@ -350,7 +342,7 @@ fn the_first_sigint_drops_main_and_ends_everything_in_order() {
         };
         let error = run(main).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Interrupted);
-        assert_eq!(log.events(), ["main dropped", "task dropped", "shut down", "connection lost"]);
+        assert_eq!(log.take(), ["main dropped", "task dropped", "shut down", "connection lost"]);
         std::process::exit(AS_IT_SHOULD);
     }
     watched(|| {

@@ -210,7 +210,7 @@ fn removing_restores_the_default_action_again_and_again() {
         for round in 1..=ROUNDS {
             handle.add_signal_handler(Signal::SIGTERM, counting(&count)).unwrap();
             raise(Signal::SIGTERM).unwrap();
-            some_turns(event_loop);
+            some_turns(&event_loop);
             assert_eq!(count.get(), round as u32);
             assert!(handle.remove_signal_handler(Signal::SIGTERM));
         }
@@ -234,7 +234,7 @@ fn removed_from_sigint_it_interrupts_again() {
         for _ in 0..3 {
             raise(Signal::SIGINT).unwrap();
         }
-        some_turns(event_loop);
+        some_turns(&event_loop);
         assert!(count.get() >= 1);
         assert!(handle.remove_signal_handler(Signal::SIGINT));
         raise(Signal::SIGINT).unwrap();
@@ -248,10 +248,8 @@ fn removed_from_sigint_it_interrupts_again() {
 
 #[test]
 fn a_signal_that_was_ignored_before_is_ignored_afterwards() {
-    watched(|| {
-        let _alone = alone();
+    alone_with_loop(|event_loop| {
         // Every Rust program starts with SIGPIPE ignored, and relies on it when it writes.
-        let event_loop = EventLoop::new().unwrap();
         let handle = event_loop.handle();
         let count = Rc::new(Cell::new(0));
         handle.add_signal_handler(Signal::SIGPIPE, counting(&count)).unwrap();
@@ -376,7 +374,8 @@ fn a_handler_may_remove_or_replace_itself_while_it_runs() {
         let (first, second) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         handle
             .add_signal_handler(Signal::SIGUSR1, {
-                let (handle, mut count, second) = (handle.clone(), counting(&first), Rc::clone(&second));
+                let (handle, mut count, second) =
+                    (handle.clone(), counting(&first), Rc::clone(&second));
                 move || {
                     let replacement = replacement(&handle, &second);
                     handle.add_signal_handler(Signal::SIGUSR1, replacement).unwrap();

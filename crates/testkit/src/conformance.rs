@@ -101,11 +101,16 @@ pub fn run_all(ground: impl Ground) {
 ///
 /// # Panics
 ///
-/// If it fails, or there is no such case.
+/// If it fails, there is no such case, or it needs what the ground's connections cannot do.
 pub fn run_case(ground: impl Ground, name: &str) {
     let ground: Rc<dyn Ground> = Rc::new(ground);
     let case = cases().find(|case| case.name == name);
     let case = case.unwrap_or_else(|| panic!("no case is called {name:?}; see case_names()"));
+    assert!(
+        (case.needs)(&ground.capabilities()),
+        "{name} needs more than {} can do",
+        ground.name()
+    );
     if let Err(found) = play(&ground, case) {
         panic!("{name} failed over {}: {found}", ground.name());
     }

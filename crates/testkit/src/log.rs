@@ -177,6 +177,9 @@ pub struct Log(Rc<Pages>);
 #[derive(Default)]
 struct Pages {
     events: RefCell<Vec<Event>>,
+    /// How many bytes the events hold, and how many there are of each callback: both are asked at every event.
+    received: Cell<usize>,
+    counts: Cell<[usize; Callback::ALL.len()]>,
     cause: RefCell<Option<Cause>>,
     waiting: RefCell<Vec<Waker>>,
     /// The protocol came to a connection that had been made before.
@@ -222,18 +225,12 @@ impl Log {
 
     /// How many bytes were received so far.
     pub fn received_len(&self) -> usize {
-        let events = self.0.events.borrow();
-        let lengths = events.iter().map(|event| match event {
-            Event::Data(bytes) | Event::Updated(bytes) => bytes.len(),
-            _ => 0,
-        });
-        lengths.sum()
+        self.0.received.get()
     }
 
     /// How often `callback` was called so far.
     pub fn count(&self, callback: Callback) -> usize {
-        let events = self.0.events.borrow();
-        events.iter().filter(|event| event.callback() == Some(callback)).count()
+        self.0.counts.get()[callback as usize]
     }
 
     /// Whether `callback` was called already.
@@ -327,6 +324,14 @@ impl Log {
     }
 
     pub(crate) fn push(&self, event: Event) {
+        if let Event::Data(bytes) | Event::Updated(bytes) = &event {
+            self.0.received.set(self.0.received.get() + bytes.len());
+        }
+        if let Some(callback) = event.callback() {
+            let mut counts = self.0.counts.get();
+            counts[callback as usize] += 1;
+            self.0.counts.set(counts);
+        }
         self.0.events.borrow_mut().push(event);
         self.wake();
     }

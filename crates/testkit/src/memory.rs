@@ -196,7 +196,9 @@ impl Ground for Memory {
             half_close: self.0.half_close,
             addresses: false,
             descriptor: false,
-            bytes_at_a_time: self.0.bytes_at_a_time,
+            bytes_at_a_time: Some(
+                self.0.bytes_at_a_time.unwrap_or(usize::MAX).min(self.0.capacity),
+            ),
             ..Capabilities::default()
         }
     }

@@ -123,6 +123,16 @@ impl Recorder {
         self
     }
 
+    /// The same, before any other script.
+    pub(crate) fn first(
+        mut self,
+        callback: Callback,
+        script: impl FnMut(&Transport) + 'static,
+    ) -> Recorder {
+        self.scripts.insert(0, (callback, Box::new(script)));
+        self
+    }
+
     /// Runs `script` inside `callback`, the first time only.
     pub fn once(self, callback: Callback, script: impl FnOnce(&Transport) + 'static) -> Recorder {
         let mut script = Some(script);

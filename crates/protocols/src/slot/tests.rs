@@ -151,10 +151,108 @@ fn a_destructor_that_panics_is_answered() {
     assert!(panicking().change(replace_by(guest("b", &log))).is_err());
 }
 
+#[test]
+fn a_protocol_whose_callback_panics_still_hears_of_the_loss() {
+    let log = Log::default();
+    let slot = Slot::new(guest("a", &log));
+    assert!(matches!(slot.lend(|_| panic!("on purpose")), Lent::<()>::Panicked(_)));
+    assert_eq!(name(&slot), Some("a"));
+    assert!(matches!(slot.lend(|_| panic!("once more")), Lent::<()>::Panicked(_)));
+    slot.empty().unwrap();
+    assert_eq!(*log.borrow(), ["drop a"]);
+}
+
+#[test]
+fn the_first_of_several_panics_is_told() {
+    let text = |lent: Lent<()>| match lent {
+        Lent::Panicked(payload) => *payload.downcast::<&str>().unwrap(),
+        _ => "none",
+    };
+    let log = Log::default();
+    let slot = Slot::new(guest("a", &log));
+    let lent = slot.lend(|_| {
+        slot.change(Box::new(|_| panic!("second"))).unwrap();
+        panic!("first");
+    });
+    assert_eq!(text(lent), "first");
+    assert!(slot.is_empty());
+}
+
+#[test]
+fn changes_behind_one_that_panics_are_dropped_unrun() {
+    let log = Log::default();
+    let slot = Rc::new(Slot::new(guest("a", &log)));
+    let again = slot.clone();
+    let mut unrun = guest("b", &log);
+    unrun.at_drop = Some(Box::new(move || {
+        assert!(again.is_empty() && matches!(again.lend(|_| ()), Lent::Nobody));
+        panic!("on purpose, and caught");
+    }));
+    let (inner, inner_log) = (slot.clone(), log.clone());
+    let lent = slot.lend(|_| {
+        let asks_and_panics = move |_| {
+            inner.change(replace_by(guest("c", &inner_log))).unwrap();
+            panic!("on purpose")
+        };
+        slot.change(Box::new(asks_and_panics)).unwrap();
+        slot.change(replace_by(unrun)).unwrap();
+    });
+    assert!(matches!(lent, Lent::Panicked(_)));
+    assert!(slot.is_empty());
+    assert_eq!(*log.borrow(), ["drop a", "drop b", "drop c"]);
+}
+
+#[test]
+fn a_change_asked_for_by_a_change_comes_after_those_that_wait() {
+    let log = Log::default();
+    let slot = Rc::new(Slot::new(guest("a", &log)));
+    let (inner, inner_log) = (slot.clone(), log.clone());
+    slot.lend(|_| {
+        let asks = move |old| {
+            inner.change(replace_by(guest("d", &inner_log))).unwrap();
+            drop(old);
+            guest("b", &inner_log)
+        };
+        slot.change(Box::new(asks)).unwrap();
+        slot.change(replace_by(guest("c", &log))).unwrap();
+    });
+    assert_eq!(*log.borrow(), ["drop a", "drop b", "drop c"]);
+    assert_eq!(name(&slot), Some("d"));
+}
+
+#[test]
+fn looking_tells_busy_from_lost() {
+    struct Idle;
+    impl Protocol for Idle {}
+    let slot: Slot = Slot::new(Box::new(Idle));
+    assert_eq!(slot.visit(&mut |_| ()), Ok(()));
+    assert!(slot.type_name().unwrap().ends_with("Idle"));
+    let inner = slot.lend(|_| (slot.visit(&mut |_| ()), slot.type_name()));
+    assert!(matches!(inner, Lent::Gave((Err(WithProtocolError::Busy), None))));
+    let looked = catch_unwind(AssertUnwindSafe(|| slot.visit(&mut |_| panic!("on purpose"))));
+    assert!(looked.is_err() && !slot.is_lent(), "it came home before the panic went on");
+    slot.empty().unwrap();
+    assert_eq!(slot.visit(&mut |_| ()), Err(WithProtocolError::Lost));
+    assert_eq!(slot.type_name(), None);
+}
+
+#[test]
+fn a_slot_is_small() {
+    assert!(size_of::<Slot>() <= 3 * size_of::<usize>());
+}
+
 /// At every place where a protocol can be dropped its destructor uses the slot in every way.
 #[test]
 fn destructors_may_come_back_to_their_slot() {
-    for place in ["changed at home", "changed in a callback", "emptied", "emptied in a callback"] {
+    const PLACES: [&str; 6] = [
+        "changed at home",
+        "changed in a callback",
+        "emptied",
+        "emptied in a callback",
+        "a change that panics",
+        "a change that panics in a callback",
+    ];
+    for place in PLACES {
         let log = Log::default();
         let slot = Rc::new(Slot::new(guest("a", &log)));
         let (again, inner_log) = (slot.clone(), log.clone());
@@ -171,12 +269,19 @@ fn destructors_may_come_back_to_their_slot() {
                 slot.lend(|_| slot.change(replace_by(guest("b", &log))).unwrap());
             }
             "emptied" => slot.empty().unwrap(),
-            _ => {
+            "emptied in a callback" => {
                 slot.lend(|_| slot.empty().unwrap());
+            }
+            "a change that panics" => {
+                assert!(slot.change(Box::new(|_| panic!("on purpose"))).is_err());
+            }
+            _ => {
+                slot.lend(|_| slot.change(Box::new(|_| panic!("on purpose"))).unwrap());
             }
         }
         let expected =
             if place.starts_with("changed") { Some("from the destructor") } else { None };
         assert_eq!(name(&slot), expected, "{place}");
+        assert!(log.borrow().contains(&"drop a".to_owned()), "{place}");
     }
 }

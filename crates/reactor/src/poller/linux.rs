@@ -90,6 +90,12 @@ impl Bell {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
+    /// As if it had been rung 2^64 - 2 times.
+    #[cfg(test)]
+    pub(crate) fn fill(&self) {
+        let _ = rustix::io::write(&self.0, &(u64::MAX - 1).to_ne_bytes());
+    }
+
     fn silence(&self) {
         let mut counted = [0; 8];
         let _ = rustix::io::read(&self.0, &mut counted);

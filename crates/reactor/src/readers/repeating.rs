@@ -17,7 +17,11 @@ pub(crate) struct Repeating {
 }
 
 impl Repeating {
-    pub(crate) fn new(origin: &'static str, number: i32, callback: impl FnMut() + 'static) -> Rc<Repeating> {
+    pub(crate) fn new(
+        origin: &'static str,
+        number: i32,
+        callback: impl FnMut() + 'static,
+    ) -> Rc<Repeating> {
         Rc::new(Repeating {
             callback: Cell::new(Some(Box::new(callback))),
             cancelled: Cell::new(false),

@@ -145,22 +145,28 @@ struct Entry {
     users: usize,
     /// The action before the first user came.
     before: libc::sigaction,
-    /// The action of `signal-hook-registry`, which installs it once and never takes it back.
+    /// That of `signal-hook-registry`, which installs it once and never takes it back.
     ours: libc::sigaction,
+    /// Whether `ours` calls the function that was there before.
+    chained: bool,
 }
 
 impl Entry {
     /// The last user has gone. `signal-hook-registry` would go on catching the signal for nobody, so the action
     /// of before comes back: the default, or none where the program was started so (SIGHUP under `nohup`,
-    /// SIGPIPE in every Rust program). A function of somebody else is called by that crate anyway and stays,
-    /// and so does one that somebody installed over ours.
+    /// SIGPIPE in every Rust program), or somebody's function that ours has put aside. One that ours calls
+    /// anyway needs nothing, and one that somebody installed over ours stays.
     fn put_aside(&self, signal: Signal) {
-        let was_plain = matches!(self.before.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN);
-        let is_ours = action_of(signal).is_ok_and(|now| now.sa_sigaction == self.ours.sa_sigaction);
-        if was_plain && is_ours {
-            // It was there before, so the system takes it.
-            let _ = set_action(signal, &self.before);
+        let is_ours = action_of(signal).is_ok_and(|now| self.is_ours(&now));
+        if is_ours && !self.chained {
+            // Refused now, though it was there before, there is nothing better to set.
+            // SAFETY: the system named it as the action of this signal.
+            let _ = unsafe { set_action(signal, &self.before) };
         }
+    }
+
+    fn is_ours(&self, action: &libc::sigaction) -> bool {
+        action.sa_sigaction == self.ours.sa_sigaction
     }
 }
 
@@ -184,21 +190,29 @@ fn install(
     let before = action_of(signal)?;
     // SAFETY: as above.
     let id = unsafe { signal_hook_registry::register(signal as libc::c_int, action) }?;
-    let ours = match known {
-        // Put aside when the last user went: that crate still believes it to be installed.
-        Some((_, ours)) => set_action(signal, &ours).map(|()| ours),
+    let installed = match known {
+        // Put aside when the last user went, while that crate believes it to be installed still.
+        // SAFETY: the system named it as the action of this signal.
+        Some((_, ours)) => unsafe { set_action(signal, &ours) }.map(|()| ours),
         None => action_of(signal),
     };
-    match ours {
-        Ok(ours) => {
-            entries.insert(signal, Entry { users: 1, before, ours });
-            Ok(id)
-        }
+    let ours = match installed {
+        Ok(ours) => ours,
         Err(error) => {
             signal_hook_registry::unregister(id);
-            Err(error)
+            return Err(error);
         }
-    }
+    };
+    // That crate has looked for a function to call when it was first installed, and only then.
+    let was_ours = before.sa_sigaction == ours.sa_sigaction;
+    let chained = was_ours || (known.is_none() && !is_plain(&before));
+    entries.insert(signal, Entry { users: 1, before, ours, chained });
+    Ok(id)
+}
+
+/// Whether it is the default or to ignore the signal, and no function.
+fn is_plain(action: &libc::sigaction) -> bool {
+    matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
 }
 
 /// Ends the process by the signal that is being handled: it is blocked meanwhile, and takes its default effect
@@ -206,7 +220,8 @@ fn install(
 fn end_process(signal: Signal) {
     // SAFETY: all zeros is a valid `sigaction`, a plain C structure: the default action, no flags, no mask.
     let default: libc::sigaction = unsafe { mem::zeroed() };
-    if set_action(signal, &default).is_ok() {
+    // SAFETY: the default is right for every signal.
+    if unsafe { set_action(signal, &default) }.is_ok() {
         let _ = raise(signal);
     }
 }
@@ -221,11 +236,19 @@ fn action_of(signal: Signal) -> io::Result<libc::sigaction> {
     }
 }
 
-fn set_action(signal: Signal, action: &libc::sigaction) -> io::Result<()> {
-    // SAFETY: `action` is the default one, or one that the system itself named as the action of this signal; its
-    // handler, if any, is that of `signal-hook-registry`, which stays valid for the life of the process.
+/// Sets what the system does when the signal comes. Async-signal-safe.
+///
+/// # Safety
+///
+/// `action` is the default, or one that the system has named as the action of this signal, so that whoever
+/// installed it answers for its function.
+unsafe fn set_action(signal: Signal, action: &libc::sigaction) -> io::Result<()> {
+    // SAFETY: the caller answers for `action`, and nothing is written.
     match unsafe { libc::sigaction(signal as libc::c_int, action, ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ pub(crate) fn watched<R>(test: impl FnOnce() -> R) -> R {
 }
 
 /// Runs a test with a loop, watched, and closes the loop.
-pub fn with_loop<R>(test: impl FnOnce(&EventLoop) -> R) -> R {
+pub(crate) fn with_loop<R>(test: impl FnOnce(&EventLoop) -> R) -> R {
     watched(|| {
         let event_loop = EventLoop::new().unwrap();
         let result = test(&event_loop);
@@ -40,7 +40,7 @@ pub fn with_loop<R>(test: impl FnOnce(&EventLoop) -> R) -> R {
 }
 
 /// Runs a test with a loop whose clock jumps, watched, and closes the loop.
-pub fn with_jumping_loop<R>(test: impl FnOnce(&EventLoop, &JumpingClock) -> R) -> R {
+pub(crate) fn with_jumping_loop<R>(test: impl FnOnce(&EventLoop, &JumpingClock) -> R) -> R {
     watched(|| {
         let clock = JumpingClock::default();
         let event_loop = EventLoop::with_clock(clock.clone()).unwrap();
@@ -52,7 +52,7 @@ pub fn with_jumping_loop<R>(test: impl FnOnce(&EventLoop, &JumpingClock) -> R) -
 
 /// A clock that stands still until a test advances it, or the loop has nothing to do but to wait for a timer.
 #[derive(Clone)]
-pub struct JumpingClock {
+pub(crate) struct JumpingClock {
     now: Rc<Cell<Duration>>,
     reads: Rc<Cell<u32>>,
 }
@@ -67,12 +67,12 @@ impl Default for JumpingClock {
 }
 
 impl JumpingClock {
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         self.now.set(self.now.get() + by);
     }
 
     /// How often it was read.
-    pub fn reads(&self) -> u32 {
+    pub(crate) fn reads(&self) -> u32 {
         self.reads.get()
     }
 }
@@ -90,7 +90,7 @@ impl Clock for JumpingClock {
 }
 
 /// What happened, in order.
-pub struct Log<T> {
+pub(crate) struct Log<T> {
     entries: Rc<RefCell<Vec<T>>>,
 }
 
@@ -101,32 +101,32 @@ impl<T> Clone for Log<T> {
 }
 
 impl<T: Debug + 'static> Log<T> {
-    pub fn new() -> Log<T> {
+    pub(crate) fn new() -> Log<T> {
         Log { entries: Rc::new(RefCell::new(Vec::new())) }
     }
 
-    pub fn push(&self, entry: T) {
+    pub(crate) fn push(&self, entry: T) {
         self.entries.borrow_mut().push(entry);
     }
 
     /// A callback that writes that.
-    pub fn writes(&self, entry: T) -> impl FnOnce() + use<T> {
+    pub(crate) fn writes(&self, entry: T) -> impl FnOnce() + use<T> {
         let log = self.clone();
         move || log.push(entry)
     }
 
     /// A value that writes that when it is dropped.
-    pub fn at_drop(&self, entry: T) -> AtDrop<T> {
+    pub(crate) fn at_drop(&self, entry: T) -> AtDrop<T> {
         AtDrop { log: self.clone(), entry: Some(entry) }
     }
 
     /// Everything written so far, which is forgotten.
-    pub fn take(&self) -> Vec<T> {
+    pub(crate) fn take(&self) -> Vec<T> {
         self.entries.take()
     }
 }
 
-pub struct AtDrop<T: Debug + 'static> {
+pub(crate) struct AtDrop<T: Debug + 'static> {
     log: Log<T>,
     entry: Option<T>,
 }
@@ -138,7 +138,7 @@ impl<T: Debug + 'static> Drop for AtDrop<T> {
 }
 
 /// Panics when it is dropped.
-pub struct PanicsAtDrop;
+pub(crate) struct PanicsAtDrop;
 
 impl Drop for PanicsAtDrop {
     fn drop(&mut self) {
@@ -147,7 +147,7 @@ impl Drop for PanicsAtDrop {
 }
 
 /// Collects the reports of a loop.
-pub fn reports(handle: &LoopHandle) -> Log<Report> {
+pub(crate) fn reports(handle: &LoopHandle) -> Log<Report> {
     let log = Log::new();
     let reports = log.clone();
     handle.set_exception_handler(Some(move |report: &Report| reports.push(report.clone())));
@@ -155,17 +155,17 @@ pub fn reports(handle: &LoopHandle) -> Log<Report> {
 }
 
 /// The messages of reports.
-pub fn messages(reports: &Log<Report>) -> Vec<String> {
+pub(crate) fn messages(reports: &Log<Report>) -> Vec<String> {
     reports.take().iter().map(|report| report.message().to_owned()).collect()
 }
 
 /// A watcher that calls a function.
-pub struct Calls<F> {
+pub(crate) struct Calls<F> {
     f: F,
 }
 
 impl<F: Fn(Readiness) + 'static> Calls<F> {
-    pub fn new(f: F) -> Rc<Calls<F>> {
+    pub(crate) fn new(f: F) -> Rc<Calls<F>> {
         Rc::new(Calls { f })
     }
 }
@@ -181,7 +181,7 @@ impl<F: Fn(Readiness) + 'static> Watcher for Calls<F> {
 }
 
 /// Makes that many turns.
-pub fn turns(event_loop: &EventLoop, count: usize) {
+pub(crate) fn turns(event_loop: &EventLoop, count: usize) {
     for _ in 0..count {
         event_loop.stop();
         event_loop.run_forever().unwrap();
@@ -192,9 +192,9 @@ const CHILD: &str = "TIDEGATE_TEST_CHILD";
 
 /// Runs the named test of this program once more in a process of its own, where `f` is called; gives what
 /// that wrote to stderr.
-pub fn stderr_of(name: &str, f: impl FnOnce()) -> Option<String> {
+pub(crate) fn stderr_of(name: &str, f: impl FnOnce()) -> Option<String> {
     if env::var_os(CHILD).is_some() {
-        f();
+        watched(f);
         return None;
     }
     let child = Command::new(env::current_exe().unwrap())

@@ -25,8 +25,7 @@ pub(super) const CASES: &[Case] = &[
 
 /// Brings a connection to the point where `callback` is called on its left side.
 pub(super) async fn provoke(stage: &Stage, callback: Callback, left: Recorder) -> Pair {
-    let pair = stage.connect_only(left, Recorder::new()).await;
-    pair.right.log.made().await;
+    let pair = stage.connect_at_risk(left, Recorder::new()).await;
     match callback {
         Callback::ConnectionMade => {}
         Callback::DataReceived | Callback::GetBuffer | Callback::BufferUpdated => {

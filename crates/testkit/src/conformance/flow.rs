@@ -205,7 +205,7 @@ async fn resume_follows_every_pause(stage: Stage) {
 async fn a_resume_may_write_to_another_transport(stage: Stage) {
     let other = stage.pair().await;
     let target = Transport::clone(&other.left);
-    let left = Recorder::new().on(Callback::ResumeWriting, move |own| {
+    let left = Recorder::new().once(Callback::ResumeWriting, move |own| {
         target.write(b"to the other");
         own.write(b"to my own");
     });
@@ -222,7 +222,7 @@ async fn a_resume_may_write_to_another_transport(stage: Stage) {
 
 // T-50
 async fn a_resume_may_close(stage: Stage) {
-    let left = Recorder::new().on(Callback::ResumeWriting, |transport| {
+    let left = Recorder::new().once(Callback::ResumeWriting, |transport| {
         transport.write(b"the end");
         transport.close();
     });
@@ -233,7 +233,7 @@ async fn a_resume_may_close(stage: Stage) {
     pair.right.resume_reading();
     pair.lost().await;
     assert_eq!(pair.right.log.received_len(), stuffed + 7);
-    pair.left.log.assert(&[Event::Made, Event::Paused, Event::Resumed, Event::Lost(None)]);
+    assert!(pair.left.log.cause().is_none());
 }
 
 // T-51

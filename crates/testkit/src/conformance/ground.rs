@@ -70,6 +70,13 @@ impl Default for Capabilities {
     }
 }
 
+impl Capabilities {
+    /// Whether so many bytes can move at once.
+    pub(super) fn moves(&self, bytes: usize) -> bool {
+        self.bytes_at_a_time.is_none_or(|most| bytes <= most)
+    }
+}
+
 /// Another ground, with a layer under each protocol.
 ///
 /// # Examples

@@ -102,7 +102,7 @@ async fn live_whole_life(stage: &Stage, left: Recorder, action: &Action) {
     right.log.made().await;
     // Bytes come in.
     right.write(b"input");
-    until_or_lost(left, |log| log.received_len() >= 5).await;
+    until_or_lost(stage, left, |log| log.received_len() >= 5).await;
     // The flow pauses and resumes.
     if left.flow() != Flow::Closed {
         right.pause_reading();
@@ -114,17 +114,17 @@ async fn live_whole_life(stage: &Stage, left: Recorder, action: &Action) {
             rounds += 1;
         }
         if left.flow() == Flow::Paused {
-            until_or_lost(left, |log| log.has(Callback::PauseWriting)).await;
+            until_or_lost(stage, left, |log| log.has(Callback::PauseWriting)).await;
         }
         right.resume_reading();
         if left.flow() == Flow::Paused {
-            until_or_lost(left, |log| log.has(Callback::ResumeWriting)).await;
+            until_or_lost(stage, left, |log| log.has(Callback::ResumeWriting)).await;
         }
     }
     // The stream ends.
     if stage.capabilities().half_close && right.write_eof().is_ok() {
         left.resume_reading();
-        until_or_lost(left, |log| log.has(Callback::EofReceived)).await;
+        until_or_lost(stage, left, |log| log.has(Callback::EofReceived)).await;
     }
     // The connection ends, by the call or now.
     if action.ends && !left.is_closing() {
@@ -139,10 +139,14 @@ async fn live_whole_life(stage: &Stage, left: Recorder, action: &Action) {
     right.log.assert_complete();
 }
 
-/// Waits for what a closing connection never reaches; a paused one is resumed.
-async fn until_or_lost(side: &Side, done: impl Fn(&Log) -> bool) {
-    side.resume_reading();
-    side.log.until(|log| done(log) || log.has(Callback::ConnectionLost) || side.is_closing()).await;
+/// Waits for what a closing connection never reaches, and resumes one that pauses meanwhile.
+async fn until_or_lost(stage: &Stage, side: &Side, done: impl Fn(&Log) -> bool) {
+    stage
+        .until(|| {
+            side.resume_reading();
+            done(&side.log) || side.is_closing()
+        })
+        .await;
 }
 
 // T-10: the greeting comes first all the same.

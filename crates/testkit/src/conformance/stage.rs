@@ -10,12 +10,15 @@ use tidegate_protocols::{AtEof, Flow, Transport};
 use tidegate_reactor::{LoopHandle, Report};
 
 use super::{Capabilities, Ground};
-use crate::log::Log;
+use crate::log::{Callback, Log};
 use crate::recorder::Recorder;
 use crate::tripwire::Tripwire;
 
 /// How many turns of the loop are enough for whatever may happen by itself on one machine.
 const A_WHILE: usize = 20;
+
+/// How many turns are more than anything takes.
+const ENOUGH: usize = 1_000_000;
 
 /// The stage of one case.
 #[derive(Clone)]
@@ -121,7 +124,7 @@ impl Stage {
     pub(super) fn bulk(&self) -> usize {
         match self.capabilities().bytes_at_a_time {
             None => 1024 * 1024,
-            Some(bytes) => bytes * 16 * 1024,
+            Some(bytes) => bytes.saturating_mul(16 * 1024).min(1024 * 1024),
         }
     }
 
@@ -129,17 +132,7 @@ impl Stage {
     pub(super) async fn connect_only(&self, left: Recorder, right: Recorder) -> Pair {
         let logs = [left.log(), right.log()];
         let (left, right) = self.connect_and_forget(left, right).await;
-        let [left_log, right_log] = logs;
-        let pair = Pair {
-            left: Side { transport: left, log: left_log },
-            right: Side { transport: right, log: right_log },
-        };
-        let number = self.0.connections.get() + 1;
-        self.0.connections.set(number);
-        let named = [("left", &pair.left), ("right", &pair.right)];
-        let named = named.map(|(name, side)| (format!("{name} {number}"), side.clone()));
-        self.0.sides.borrow_mut().extend(named);
-        pair
+        self.look_after([left, right], logs)
     }
 
     /// The same, and neither ends the connection nor looks at it when the case is over.
@@ -154,6 +147,41 @@ impl Stage {
         self.0.tripwire.watch(&left);
         self.0.tripwire.watch(&right);
         (left, right)
+    }
+
+    /// Connects two recorders, one of which may fail in its greeting: whoever waits for the connection may
+    /// be told of that then.
+    pub(super) async fn connect_at_risk(&self, left: Recorder, right: Recorder) -> Pair {
+        let logs = [left.log(), right.log()];
+        let seen: [Rc<RefCell<Option<Transport>>>; 2] = Default::default();
+        let see = |recorder: Recorder, seen: &Rc<RefCell<Option<Transport>>>| {
+            let seen = seen.clone();
+            recorder.first(Callback::ConnectionMade, move |transport| {
+                seen.replace(Some(transport.clone()));
+            })
+        };
+        let (left, right) = (see(left, &seen[0]), see(right, &seen[1]));
+        let guard = |recorder| Box::new(self.0.tripwire.guard(recorder));
+        let connected = self.0.ground.connect(guard(left), guard(right)).await;
+        for log in &logs {
+            log.made().await;
+        }
+        drop(connected);
+        self.look_after(seen.map(|seen| seen.take().expect("seen in the greeting")), logs)
+    }
+
+    /// Makes a pair of a connection, to be ended and looked at when the case is over.
+    fn look_after(&self, [left, right]: [Transport; 2], [said, heard]: [Log; 2]) -> Pair {
+        let pair = Pair {
+            left: Side { transport: left, log: said },
+            right: Side { transport: right, log: heard },
+        };
+        let number = self.0.connections.get() + 1;
+        self.0.connections.set(number);
+        let named = [("left", &pair.left), ("right", &pair.right)];
+        let named = named.map(|(name, side)| (format!("{name} {number}"), side.clone()));
+        self.0.sides.borrow_mut().extend(named);
+        pair
     }
 
     /// Connects two recorders and waits until both are greeted.
@@ -198,9 +226,13 @@ impl Stage {
 
     /// Lets the loop turn until `done` holds; for what no log tells.
     pub(super) async fn until(&self, mut done: impl FnMut() -> bool) {
-        while !done() {
+        for _ in 0..ENOUGH {
+            if done() {
+                return;
+            }
             self.turn().await;
         }
+        panic!("it does not come in {ENOUGH} turns");
     }
 
     /// Writes to a peer that does not read, until what was written stays in the write buffer.

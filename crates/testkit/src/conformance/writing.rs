@@ -24,7 +24,7 @@ pub(super) const CASES: &[Case] = &[
     case!(the_last_resume_may_write_much_more, |can| can.writes_while_closing),
     case!(a_peer_that_dies_during_the_last_flush_is_told),
     case!(after_the_end_writes_are_closed),
-    case!(last_words_arrive, |can| can.bytes_at_a_time.is_none()),
+    case!(last_words_arrive, |can| can.moves(10)),
     case!(a_flush_waits_until_everything_has_left),
     case!(an_abort_drops_what_waits),
 ];
@@ -62,7 +62,7 @@ async fn writes_of_one_step_wait_for_its_end(stage: Stage) {
     assert_eq!(pair.left.get_write_buffer_size(), 4, "unoffered bytes are counted");
     pair.right.log.received_at_least(4).await;
     assert_eq!(pair.left.get_write_buffer_size(), 0);
-    if stage.capabilities().bytes_at_a_time.is_none() {
+    if stage.capabilities().moves(4) {
         assert_eq!(pair.right.log.events(), [Event::Made, Event::data("abcd")]);
     }
 }

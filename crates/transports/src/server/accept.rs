@@ -146,7 +146,8 @@ impl Core {
         if let Some(wire) = wire {
             wire.abort();
         }
-        if self.handle.get_debug() {
+        // A panic that drops the gate is reported by whoever catches it.
+        if self.handle.get_debug() && !std::thread::panicking() {
             // This may be inside a call of the user's, where no callback may come up.
             let handle = self.handle.clone();
             let report = failed_to_open(cause, peer);

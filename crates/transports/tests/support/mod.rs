@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -17,26 +17,26 @@ use tidegate_protocols::{Above, Cause, Gate, Layer, Protocol, Transport};
 use tidegate_reactor::{LoopHandle, Report};
 
 /// A listener of the standard library on a port of its own.
-pub fn listener() -> (TcpListener, SocketAddr) {
+pub(crate) fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_addr().expect("an address");
     (listener, address)
 }
 
 /// An address of this machine on which nobody listens.
-pub fn refusing() -> SocketAddr {
+pub(crate) fn refusing() -> SocketAddr {
     let (listener, address) = listener();
     drop(listener);
     address
 }
 
 /// The inner error of an [`io::Error`], if it is of this type.
-pub fn inner<E: std::error::Error + 'static>(error: &io::Error) -> Option<&E> {
+pub(crate) fn inner<E: std::error::Error + 'static>(error: &io::Error) -> Option<&E> {
     error.get_ref()?.downcast_ref()
 }
 
 /// Keeps the reports of the running loop.
-pub fn keep_reports() -> Rc<RefCell<Vec<Report>>> {
+pub(crate) fn keep_reports() -> Rc<RefCell<Vec<Report>>> {
     let kept = Rc::new(RefCell::new(Vec::new()));
     let keep = kept.clone();
     let handle = LoopHandle::current().expect("a running loop");
@@ -47,12 +47,12 @@ pub fn keep_reports() -> Rc<RefCell<Vec<Report>>> {
 }
 
 /// The messages of reports.
-pub fn messages(reports: &RefCell<Vec<Report>>) -> Vec<String> {
+pub(crate) fn messages(reports: &RefCell<Vec<Report>>) -> Vec<String> {
     reports.borrow().iter().map(|report| report.message().to_owned()).collect()
 }
 
 /// Lets some turns of the loop pass.
-pub async fn turns(count: usize) {
+pub(crate) async fn turns(count: usize) {
     let mut left = count;
     poll_fn(|context| {
         if left == 0 {
@@ -66,21 +66,21 @@ pub async fn turns(count: usize) {
 }
 
 /// Lets turns pass until something holds.
-pub async fn until(mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     while !holds() {
         turns(1).await;
     }
 }
 
 /// An address that takes no connection and refuses none: a listener whose queue is full.
-pub struct BlackHole {
-    pub address: SocketAddr,
+pub(crate) struct BlackHole {
+    pub(crate) address: SocketAddr,
     listener: OwnedFd,
     waiting: Vec<OwnedFd>,
 }
 
 impl BlackHole {
-    pub fn new() -> BlackHole {
+    pub(crate) fn new() -> BlackHole {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = socket();
         net::bind(&listener, &any).expect("a port");
@@ -109,7 +109,7 @@ fn socket() -> OwnedFd {
 }
 
 /// Whether a connection has ended, without waiting: the end of the stream or a reset.
-pub fn has_ended(stream: &TcpStream) -> bool {
+pub(crate) fn has_ended(stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).expect("a socket");
     let read = (&mut &*stream).read(&mut [0]);
     stream.set_nonblocking(false).expect("a socket");
@@ -121,7 +121,7 @@ pub fn has_ended(stream: &TcpStream) -> bool {
 }
 
 /// Everything that a peer sends until it ends.
-pub fn read_all(mut stream: TcpStream) -> Vec<u8> {
+pub(crate) fn read_all(mut stream: TcpStream) -> Vec<u8> {
     stream.set_read_timeout(Some(Duration::from_secs(50))).expect("a socket");
     let mut all = Vec::new();
     let _ = stream.read_to_end(&mut all);
@@ -130,7 +130,7 @@ pub fn read_all(mut stream: TcpStream) -> Vec<u8> {
 
 /// What becomes of a gate.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It is kept and told nothing.
     Kept,
     /// It is told a failure in `connection_made`.
@@ -144,14 +144,14 @@ pub enum Fate {
 }
 
 /// A layer that never opens. It counts the gates that were made.
-pub struct Shut {
-    pub fate: Fate,
-    pub gates: Rc<Cell<usize>>,
-    pub hosts: Rc<RefCell<Vec<Option<String>>>>,
+pub(crate) struct Shut {
+    pub(crate) fate: Fate,
+    pub(crate) gates: Rc<Cell<usize>>,
+    pub(crate) hosts: Rc<RefCell<Vec<Option<String>>>>,
 }
 
 impl Shut {
-    pub fn new(fate: Fate) -> Shut {
+    pub(crate) fn new(fate: Fate) -> Shut {
         Shut { fate, gates: Rc::default(), hosts: Rc::default() }
     }
 }
@@ -186,9 +186,4 @@ impl Protocol for ShutProtocol {
             (_, gate) => drop(gate),
         }
     }
-}
-
-/// A duplicate of a descriptor, to look at it after its owner has gone.
-pub fn duplicate(descriptor: impl AsFd) -> OwnedFd {
-    descriptor.as_fd().try_clone_to_owned().expect("a descriptor")
 }
