@@ -44,8 +44,10 @@ impl Protocol for EchoClient {
         Ok(())
     }
 
-    // The transport closes itself at the end of the stream unless `eof_received` says otherwise.
-    fn connection_lost(&mut self, _transport: &Transport, _cause: Option<Cause>) {
-        println!("the server closed the connection");
+    // The connection closes at the end of the stream, since `eof_received` is left as it is.
+    fn connection_lost(&mut self, _transport: &Transport, cause: Option<Cause>) {
+        if cause.is_none() {
+            println!("the server closed the connection");
+        }
     }
 }

@@ -18,6 +18,7 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A server on 127.0.0.1 for measuring; prints READY once it listens.
 #[derive(Parser)]
+#[command(name = "peer")]
 struct Arguments {
     /// Where to listen; port 0 is any free one.
     #[arg(long)]

@@ -32,11 +32,11 @@ pub(crate) async fn play(transcript: &Transcript) -> io::Result<()> {
     let received = received.get();
     transcript.note("", format!("{} of {} arrived", Size(received), Size(TOTAL)));
     transcript.check("some of it arrived, but not all", received > 0 && received < TOTAL);
-    transcript.check("the connection ended without an error: the abort was its own", cause.is_none());
+    transcript
+        .check("the connection ended without an error: the abort was its own", cause.is_none());
     let after = transport.write(b"too late");
     transcript.check("whoever writes now is told Flow::Closed", after == Flow::Closed);
-    transcript
-        .check_callbacks("client", &["connection_made", "pause_writing", "connection_lost"]);
+    transcript.check_callbacks("client", &["connection_made", "pause_writing", "connection_lost"]);
     let server_heard = ["connection_made", "data_received", "eof_received", "connection_lost"];
     transcript.check_callbacks("server", &server_heard);
     Ok(())

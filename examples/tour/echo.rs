@@ -12,8 +12,7 @@ pub(crate) async fn play(transcript: &Transcript) -> io::Result<()> {
     transcript.scene("An echo", "The client says something, hears it again, and closes.");
 
     let stage = transcript.clone();
-    let server =
-        create_server(move || stage.narrated("server", Echo), ("127.0.0.1", 0)).await?;
+    let server = create_server(move || stage.narrated("server", Echo), ("127.0.0.1", 0)).await?;
     let address = server.sockets()[0].sockname().as_inet().expect("an address of TCP");
 
     let client = transcript.narrated("client", Client { heard: Vec::new() });
@@ -24,8 +23,7 @@ pub(crate) async fn play(transcript: &Transcript) -> io::Result<()> {
     server.wait_closed().await;
 
     transcript.check("the connection ended without an error", cause.is_none());
-    transcript
-        .check_callbacks("client", &["connection_made", "data_received", "connection_lost"]);
+    transcript.check_callbacks("client", &["connection_made", "data_received", "connection_lost"]);
     let server_heard = ["connection_made", "data_received", "eof_received", "connection_lost"];
     transcript.check_callbacks("server", &server_heard);
     Ok(())

@@ -9,7 +9,10 @@ use tidegate::reactor::Signal;
 use super::transcript::Transcript;
 
 pub(crate) async fn play(transcript: &Transcript) -> io::Result<()> {
-    transcript.scene("A signal", "The program sends itself SIGUSR1, which would end it if nobody handled it.");
+    transcript.scene(
+        "A signal",
+        "The program sends itself SIGUSR1, which would end it if nobody handled it.",
+    );
 
     let handle = LoopHandle::current()?;
     let (promise, came) = create_future();

@@ -38,12 +38,8 @@ pub(crate) async fn play(transcript: &Transcript) -> io::Result<()> {
     let waited = timeout(Duration::from_millis(10), future::pending::<()>()).await;
     transcript.note("task", "timeout of 10 ms has given up");
 
-    let expected = [
-        "call_soon",
-        "call_later after 10 ms",
-        "call_at in 15 ms",
-        "call_later after 20 ms",
-    ];
+    let expected =
+        ["call_soon", "call_later after 10 ms", "call_at in 15 ms", "call_later after 20 ms"];
     transcript.check("each came once, in the order of its time", *order.borrow() == expected);
     transcript.check("the task slept as long as it asked for", slept >= Duration::from_millis(30));
     let gave_up = matches!(waited, Err(TimeoutError::Elapsed));

@@ -13,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Measures one operation of the loop and prints a line of JSON.
 #[derive(Parser)]
+#[command(name = "micro")]
 struct Arguments {
     /// One of: spawn_await, spawn_batch, yield, call_soon, timer_cancel, timer_fire, cross_wake.
     test: String,

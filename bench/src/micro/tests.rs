@@ -116,7 +116,8 @@ async fn cross_wake() -> io::Result<usize> {
         let (answer, answered) = mpsc::channel();
         for _ in 0..WAKES {
             let answer = answer.clone();
-            remote.call_soon_threadsafe(move || answer.send(()).expect("the other thread waits"))?;
+            remote
+                .call_soon_threadsafe(move || answer.send(()).expect("the other thread waits"))?;
             answered.recv().expect("the loop answers");
         }
         Ok(())

@@ -73,6 +73,14 @@ impl Spent {
         self.first.is_none()
     }
 
+    #[cold]
+    fn drop_caught(&mut self) {
+        for bytes in self.first.take().into_iter().chain(self.more.drain(..)) {
+            // The panic hook has told of it by then.
+            let _caught = catch_unwind(AssertUnwindSafe(|| drop(bytes)));
+        }
+    }
+
     fn add(&mut self, bytes: Bytes) {
         match self.first {
             None => self.first = Some(bytes),
@@ -82,10 +90,10 @@ impl Spent {
 }
 
 impl Drop for Spent {
+    #[inline]
     fn drop(&mut self) {
-        for bytes in self.first.take().into_iter().chain(self.more.drain(..)) {
-            // The panic hook has told of it by then.
-            let _caught = catch_unwind(AssertUnwindSafe(|| drop(bytes)));
+        if self.first.is_some() {
+            self.drop_caught();
         }
     }
 }
@@ -197,7 +205,7 @@ impl WriteBuffer {
         } else {
             store.run.clear();
             store.head = 0;
-            store.advance_rest(count - left)
+            if store.rest.is_empty() { Spent::default() } else { store.advance_rest(count - left) }
         };
         if store.len == 0
             && let Some(store) = self.0.take()

@@ -4,12 +4,18 @@
 //! to sleep *before* it looks for letters, and a writer says that there is a letter *before* it looks whether
 //! the loop sleeps; so one of them always sees the other.
 
-#[cfg(loom)]
-use loom::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicBool};
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-#[cfg(not(loom))]
-use std::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicBool};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+#[cfg(not(all(loom, test)))]
+use std::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicBool};
+
+#[cfg(all(loom, test))]
+use loom::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicBool};
+
+#[cfg(all(loom, test))]
+mod interleavings;
+#[cfg(all(not(loom), test))]
+mod tests;
 
 /// What ends the sleep of a loop.
 pub(crate) trait Ring {

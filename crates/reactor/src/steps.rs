@@ -29,7 +29,7 @@ pub trait Deferred: 'static {
     /// The number of the step in which work was last added, or 0 if the work is not to be held.
     ///
     /// When a step ends, an entry that this very step has touched is held, for 16 steps at most, so that the
-    /// next one can add to it.
+    /// next one can add to it. It only answers: the loop is asking, and cannot be asked meanwhile.
     fn touched(&self) -> u64;
 
     /// Does the work. The entry has left the list by then and may be put on it again.
@@ -111,18 +111,25 @@ impl Steps {
         self.waiting.set(list.len());
     }
 
-    fn share(&self, place: usize) -> Option<(Rc<dyn Deferred>, u64)> {
-        let list = self.list.borrow();
-        let waiting = list.get(place)?;
-        Some((Rc::clone(&waiting.work), waiting.since))
-    }
-
-    fn remove(&self, place: usize) -> Option<Rc<dyn Deferred>> {
+    /// Takes out the entry at `place`, unless it may still be held.
+    fn next(&self, place: usize, may_hold: bool) -> Found {
         let mut list = self.list.borrow_mut();
-        let removed = list.remove(place)?;
+        let Some(entry) = list.get(place) else { return Found::Nothing };
+        let number = self.number.get();
+        if may_hold && number - entry.since < HELD_AT_MOST && entry.work.touched() == number {
+            return Found::Held;
+        }
+        let due = if place == 0 { list.pop_front() } else { list.remove(place) };
         self.waiting.set(list.len());
-        Some(removed.work)
+        due.map_or(Found::Nothing, |entry| Found::Due(entry.work))
     }
+}
+
+/// What is found at a place of the list.
+enum Found {
+    Held,
+    Due(Rc<dyn Deferred>),
+    Nothing,
 }
 
 /// What a step does, for reports.
@@ -239,18 +246,17 @@ impl Core {
     fn round(&self, reason: OfferReason) -> bool {
         let steps = &self.steps;
         let mut offered = false;
-        let mut place = 0;
+        let mut held = 0;
         for _ in 0..steps.waiting.get() {
-            // Nothing is borrowed while the entry is asked: it may change the list, or ask for all of it.
-            let Some((work, since)) = steps.share(place) else { break };
-            if reason == OfferReason::StepEnded && self.may_be_held(&*work, since) {
-                place += 1;
-                self.release(work);
-                continue;
-            }
-            if let Some(entry) = steps.remove(place) {
-                self.release(entry);
-            }
+            let work = match steps.next(held, reason == OfferReason::StepEnded) {
+                Found::Held => {
+                    held += 1;
+                    continue;
+                }
+                Found::Due(work) => work,
+                // An offer has asked for all of it meanwhile.
+                Found::Nothing => break,
+            };
             offered = true;
             steps.offers.set(steps.offers.get() + 1);
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work.offer(reason))) {
@@ -259,20 +265,6 @@ impl Core {
             }
         }
         offered
-    }
-
-    fn may_be_held(&self, work: &dyn Deferred, since: u64) -> bool {
-        let number = self.steps.number.get();
-        if number - since >= HELD_AT_MOST {
-            return false;
-        }
-        match catch_unwind(AssertUnwindSafe(|| work.touched())) {
-            Ok(touched) => touched == number,
-            Err(payload) => {
-                caught::discard(payload);
-                false
-            }
-        }
     }
 
     /// Puts work off to the end of the step.

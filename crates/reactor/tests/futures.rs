@@ -43,8 +43,12 @@ fn a_promise_kept_before_or_after_the_first_poll_is_the_value() {
 
         let (promise, answer) = create_future();
         assert!(!answer.is_done());
-        event_loop.handle().call_soon(move || promise.set_result(2).unwrap()).unwrap();
-        assert_eq!(event_loop.run_until_complete(answer), Ok(Ok(2)));
+        let handle = event_loop.handle();
+        let waited = event_loop.run_until_complete(async {
+            handle.call_soon(move || promise.set_result(2).unwrap()).unwrap();
+            answer.await
+        });
+        assert_eq!(waited, Ok(Ok(2)));
     });
 }
 
@@ -52,8 +56,12 @@ fn a_promise_kept_before_or_after_the_first_poll_is_the_value() {
 fn a_dropped_promise_is_abandoned() {
     with_loop(|event_loop| {
         let (promise, answer) = create_future::<()>();
-        event_loop.handle().call_soon(move || drop(promise)).unwrap();
-        assert_eq!(event_loop.run_until_complete(answer), Ok(Err(Abandoned)));
+        let handle = event_loop.handle();
+        let waited = event_loop.run_until_complete(async {
+            handle.call_soon(move || drop(promise)).unwrap();
+            answer.await
+        });
+        assert_eq!(waited, Ok(Err(Abandoned)));
         assert_eq!(io::Error::from(Abandoned).kind(), io::ErrorKind::BrokenPipe);
     });
 }
@@ -68,8 +76,13 @@ fn a_promise_knows_that_nobody_waits() {
         assert_eq!(promise.set_result("unwanted"), Err("unwanted"));
 
         let (mut promise, answer) = create_future::<()>();
-        event_loop.handle().call_soon(move || drop(answer)).unwrap();
-        event_loop.run_until_complete(promise.closed()).unwrap();
+        let handle = event_loop.handle();
+        event_loop
+            .run_until_complete(async {
+                handle.call_soon(move || drop(answer)).unwrap();
+                promise.closed().await;
+            })
+            .unwrap();
         assert!(promise.is_abandoned());
     });
 }

@@ -121,7 +121,7 @@ fn a_second_reader_replaces_the_first_and_leaves_the_writer() {
 // L-71
 #[test]
 fn removing_says_whether_there_was_one_and_the_other_direction_survives() {
-    with_ready(|event_loop, near, _far| {
+    with_ready(|event_loop, near, mut far| {
         let handle = event_loop.handle();
         let log = Log::new();
         assert!(!handle.remove_reader(&near).unwrap());
@@ -139,6 +139,13 @@ fn removing_says_whether_there_was_one_and_the_other_direction_survives() {
         assert!(handle.remove_writer(&near).unwrap());
         turns(event_loop, 1);
         assert_eq!(log.take(), ["read"]);
+
+        // The system is not asked any more for what nobody wants to know.
+        (&near).read_exact(&mut [0]).unwrap();
+        let events = handle.statistics().events;
+        turns(event_loop, 3);
+        assert_eq!(handle.statistics().events, events);
+        far.write_all(b"y").unwrap();
         assert!(handle.remove_reader(&near).unwrap());
         turns(event_loop, 1);
         assert_eq!(log.take(), [""; 0]);
@@ -164,6 +171,24 @@ fn a_callback_removed_by_an_earlier_one_is_not_called() {
             .unwrap();
         turns(event_loop, 1);
         assert_eq!(log.take(), ["read"]);
+
+        // The same if it is replaced: the new one is called from the next turn on.
+        handle.add_writer(&near, noting(&log, "write")).unwrap();
+        handle
+            .add_reader(&near, {
+                let (handle, near, log) = (handle.clone(), Rc::clone(&near), log.clone());
+                move || {
+                    log.push("read");
+                    handle.add_writer(&near, noting(&log, "new write")).unwrap();
+                }
+            })
+            .unwrap();
+        turns(event_loop, 2);
+        assert_eq!(log.take(), ["read", "read"]);
+        handle.add_reader(&near, noting(&log, "read")).unwrap();
+        turns(event_loop, 1);
+        assert_eq!(log.take(), ["read", "new write"]);
+        assert!(handle.remove_writer(&near).unwrap());
 
         // Of two: whichever comes first.
         assert!(handle.remove_reader(&near).unwrap());

@@ -125,6 +125,14 @@ fn a_second_handler_replaces_the_first() {
         raise(Signal::SIGUSR1).unwrap();
         some_turns(event_loop);
         assert_eq!((first.get(), second.get()), (0, 1));
+
+        // Queued already, it is not called any more, and the next one not yet.
+        raise(Signal::SIGUSR1).unwrap();
+        turns(event_loop, 1);
+        assert_eq!(handle.statistics().ready, 1);
+        handle.add_signal_handler(Signal::SIGUSR1, counting(&first)).unwrap();
+        some_turns(event_loop);
+        assert_eq!((first.get(), second.get()), (0, 1));
     });
 }
 
@@ -191,6 +199,8 @@ fn removing_says_whether_there_was_one() {
 
         // Queued already, it is not called any more.
         raise(Signal::SIGUSR1).unwrap();
+        turns(event_loop, 1);
+        assert_eq!(handle.statistics().ready, 1);
         assert!(handle.remove_signal_handler(Signal::SIGUSR1));
         assert_eq!(Rc::strong_count(&count), 1, "it is dropped");
         assert!(!handle.remove_signal_handler(Signal::SIGUSR1));

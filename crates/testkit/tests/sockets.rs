@@ -2,14 +2,17 @@
 
 mod loopback;
 
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use loopback::{open, sockets};
 use rustix::net::sockopt::set_socket_linger;
-use tidegate_protocols::{AtEof, Flow, Transport};
-use tidegate_reactor::LoopHandle;
+use tidegate_protocols::{Address, AtEof, Flow, Transport};
+use tidegate_reactor::{LoopHandle, Report, sleep};
 use tidegate_testkit::{Callback, Event, Log, Recorder, alone, open_descriptors, run, watched};
 
 /// A transport with a recorder on one socket, and the other socket.
@@ -35,12 +38,19 @@ async fn stuff(transport: &Transport, log: &Log) -> usize {
     written + 65536
 }
 
+/// Lets the loop take so many turns, none of which waits.
+async fn turns(count: usize) {
+    for _ in 0..count {
+        sleep(Duration::ZERO).await.expect("an open loop");
+    }
+}
+
 /// Collects what the exception handler is told.
-fn reports() -> std::rc::Rc<std::cell::RefCell<Vec<String>>> {
-    let reports = std::rc::Rc::<std::cell::RefCell<Vec<String>>>::default();
+fn reports() -> Rc<RefCell<Vec<String>>> {
+    let reports = Rc::<RefCell<Vec<String>>>::default();
     let share = reports.clone();
     let handle = LoopHandle::current().expect("a running loop");
-    handle.set_exception_handler(Some(move |report: &tidegate_reactor::Report| {
+    handle.set_exception_handler(Some(move |report: &Report| {
         share.borrow_mut().push(report.to_string());
     }));
     reports
@@ -71,7 +81,7 @@ fn a_reset_of_a_paused_connection_is_seen_when_it_resumes() {
         transport.pause_reading();
         reset(far);
         while !transport.peer_hung_up() {
-            tidegate_reactor::sleep(Duration::from_millis(1)).await.expect("an open loop");
+            turns(1).await;
         }
         log.assert(&[Event::Made]);
         transport.resume_reading();
@@ -80,7 +90,7 @@ fn a_reset_of_a_paused_connection_is_seen_when_it_resumes() {
     });
 }
 
-// T-13: and it uses no processor meanwhile.
+// T-13: and it is not reported turn after turn, so that the loop can wait for something else.
 #[test]
 fn a_reset_of_a_paused_connection_does_not_spin() {
     run(async {
@@ -89,12 +99,12 @@ fn a_reset_of_a_paused_connection_does_not_spin() {
         log.made().await;
         transport.pause_reading();
         reset(far);
-        tidegate_reactor::sleep(Duration::from_millis(20)).await.expect("an open loop");
-        let before = handle.statistics().turns;
-        let time = Instant::now();
-        tidegate_reactor::sleep(Duration::from_millis(100)).await.expect("an open loop");
-        let turns = handle.statistics().turns - before;
-        assert!(turns < 50, "{turns} turns in {:?} with nothing to do", time.elapsed());
+        while !transport.peer_hung_up() {
+            turns(1).await;
+        }
+        let before = handle.statistics().events;
+        turns(50).await;
+        assert_eq!(handle.statistics().events, before);
         transport.abort();
         log.lost().await;
     });
@@ -130,7 +140,7 @@ fn a_write_to_a_peer_that_is_gone_fails_later_and_silently() {
         log.until(|log| log.has(Callback::EofReceived)).await;
         while !log.has(Callback::ConnectionLost) {
             transport.write(b"anyone there?");
-            tidegate_reactor::sleep(Duration::ZERO).await.expect("an open loop");
+            turns(1).await;
         }
         assert!(log.cause().expect("a cause").is_os_error());
         assert!(reports.borrow().is_empty());
@@ -171,8 +181,8 @@ fn counting_what_waits_does_not_slow_writing_down() {
         while transport.get_write_buffer_size() < 65536 {
             transport.write(&[0; 65536]);
         }
-        let piece = bytes::Bytes::from(vec![7; 8192]);
-        let write_many = |count: usize| {
+        let piece = Bytes::from(vec![7; 8192]);
+        let write = |count: usize| {
             let time = Instant::now();
             let before = transport.get_write_buffer_size();
             for number in 1..=count {
@@ -181,47 +191,15 @@ fn counting_what_waits_does_not_slow_writing_down() {
             }
             time.elapsed()
         };
-        let few = write_many(2_000);
-        let after_many = write_many(20_000);
-        assert!(
-            after_many < few * 100 + Duration::from_millis(200),
-            "{few:?}, then {after_many:?}"
-        );
+        let fastest_of_five = || (0..5).map(|_| write(200)).min().expect("five");
+        let behind_few = fastest_of_five();
+        write(50_000);
+        let behind_many = fastest_of_five();
+        let bound = behind_few * 8 + Duration::from_millis(1);
+        assert!(behind_many < bound, "{behind_few:?} behind few, {behind_many:?} behind many");
         transport.abort();
         log.lost().await;
         drop(far);
-    });
-}
-
-// T-12
-#[test]
-fn one_read_takes_at_most_256_kib() {
-    run(async {
-        let (transport, log, mut far) = half_open(Recorder::new());
-        log.made().await;
-        transport.pause_reading();
-        let writer = std::thread::spawn(move || far.write_all(&vec![1; 4 << 20]));
-        // Until more is there than one read takes; the system's buffers grow as they are used.
-        let mut peeked = vec![0; 1 << 20];
-        for _ in 0..200 {
-            let there = transport.with_socket(|socket| {
-                let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-                rustix::net::recv(socket, &mut peeked[..], flags).map_or(0, |(read, _)| read)
-            });
-            if there > Some(300_000) {
-                break;
-            }
-            tidegate_reactor::sleep(Duration::from_millis(1)).await.expect("an open loop");
-        }
-        transport.resume_reading();
-        log.lost().await;
-        writer.join().expect("the writer").expect("no error");
-        assert_eq!(log.received_len(), 4 << 20);
-        for event in log.events() {
-            if let Event::Data(piece) = event {
-                assert!((1..=262_144).contains(&piece.len()), "a piece of {} bytes", piece.len());
-            }
-        }
     });
 }
 
@@ -310,7 +288,7 @@ fn a_close_waits_for_the_peer_and_an_abort_does_not() {
         log.made().await;
         stuff(&transport, &log).await;
         transport.close();
-        tidegate_reactor::sleep(Duration::from_millis(20)).await.expect("an open loop");
+        turns(50).await;
         assert!(!log.has(Callback::ConnectionLost));
         transport.abort();
         log.lost().await;
@@ -340,13 +318,12 @@ fn write_eof_is_the_shutdown_of_one_direction() {
 // replaced: T-31: bytes that wait for the end of a step leave before the loop returns.
 #[test]
 fn what_was_written_last_leaves_before_the_loop_returns() {
-    let far = run(async {
+    let mut far = run(async {
         let (transport, log, far) = half_open(Recorder::new());
         log.made().await;
         transport.write(b"last words");
         far
     });
-    let mut far = far;
     let mut received = Vec::new();
     far.read_to_end(&mut received).expect("no error");
     assert_eq!(received, b"last words");
@@ -360,8 +337,7 @@ fn addresses_are_the_sockets_own() {
         let own = near.local_addr().expect("an address");
         let peer = near.peer_addr().expect("an address");
         let transport = open(near, Box::new(Recorder::new()), None).expect("a transport");
-        let inet =
-            |address: Option<tidegate_protocols::Address>| address.and_then(|it| it.as_inet());
+        let inet = |address: Option<Address>| address.and_then(|it| it.as_inet());
         assert_eq!(inet(transport.sockname()), Some(own));
         assert_eq!(inet(transport.peername()), Some(peer));
         let seen = transport.with_socket(|socket| rustix::net::getsockname(socket).is_ok());

@@ -73,3 +73,57 @@ impl Queued for Repeating {
         Repeating::name(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A callback that counts, and of which one can tell whether it was dropped.
+    fn counting(calls: &Rc<Cell<u32>>) -> impl FnMut() + use<> {
+        let calls = Rc::clone(calls);
+        move || calls.set(calls.get() + 1)
+    }
+
+    #[test]
+    fn a_cancelled_callback_is_dropped_though_others_hold_its_place() {
+        let calls = Rc::new(Cell::new(0));
+        let repeating = Repeating::new("test", 1, counting(&calls));
+        repeating.call();
+        repeating.call();
+        repeating.cancel();
+        repeating.call();
+        assert_eq!((calls.get(), Rc::strong_count(&calls)), (2, 1));
+    }
+
+    #[test]
+    fn cancelled_while_it_runs_it_is_dropped_when_it_returns() {
+        let calls = Rc::new(Cell::new(0));
+        let place: Rc<Cell<Option<Rc<Repeating>>>> = Rc::default();
+        let (mut count, itself) = (counting(&calls), Rc::clone(&place));
+        let repeating = Repeating::new("test", 1, move || {
+            let cancelled = itself.take().unwrap();
+            cancelled.cancel();
+            // It is not called inside of itself either.
+            cancelled.call();
+            count();
+        });
+        place.set(Some(Rc::clone(&repeating)));
+        repeating.call();
+        repeating.call();
+        assert_eq!((calls.get(), Rc::strong_count(&calls)), (1, 1));
+    }
+
+    #[test]
+    fn a_panic_goes_on_and_the_callback_stays() {
+        let calls = Rc::new(Cell::new(0));
+        let mut count = counting(&calls);
+        let repeating = Repeating::new("test", 1, move || {
+            count();
+            panic!("on purpose");
+        });
+        for _ in 0..2 {
+            assert!(catch_unwind(AssertUnwindSafe(|| repeating.call())).is_err());
+        }
+        assert_eq!(calls.get(), 2);
+    }
+}

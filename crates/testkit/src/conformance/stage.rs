@@ -237,16 +237,18 @@ impl Stage {
 
     /// Writes to a peer that does not read, until what was written stays in the write buffer.
     ///
-    /// Answers how many bytes were written; at least one of them waits in the buffer then.
+    /// Answers how many bytes were written. So many of them wait in the buffer then that the system cannot
+    /// take them all by itself, and fewer than the default limits allow.
     pub(super) async fn stuff(&self, writer: &Side, reader: &Side) -> usize {
         reader.pause_reading();
         let before = writer.get_write_buffer_limits();
         writer.set_write_buffer_limits(Some(usize::MAX), Some(0)).expect("the widest limits");
+        let enough = (self.bulk() / 8).min(32 * 1024);
         let mut written = 0;
         let mut quiet = 0;
         while quiet < A_WHILE {
             let waits = writer.get_write_buffer_size();
-            if waits < 256 {
+            if waits < enough {
                 assert_ne!(
                     writer.write(&pattern(1024)),
                     Flow::Closed,

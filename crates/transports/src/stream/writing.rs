@@ -126,9 +126,15 @@ impl<W: Wire> Connection<W> {
         loop {
             let (offered, taken) = self.send_once(pieces, offset)?;
             self.sent.set(self.sent.get() + taken as u64);
-            let buffered = self.buffer.borrow().len();
-            let spent = self.buffer.borrow_mut().advance(taken.min(buffered));
+            let mut buffer = self.buffer.borrow_mut();
+            let buffered = buffer.len();
+            let spent = buffer.advance(taken.min(buffered));
+            let done = buffer.is_empty() && pieces.is_empty();
+            drop(buffer);
             drop(spent);
+            if done {
+                return Ok(());
+            }
             offset += taken.saturating_sub(buffered);
             while let Some(piece) = pieces.first()
                 && offset >= piece.len()
@@ -136,12 +142,11 @@ impl<W: Wire> Connection<W> {
                 offset -= piece.len();
                 pieces = &pieces[1..];
             }
-            let done = pieces.is_empty() && self.buffer.borrow().is_empty();
-            if done {
-                return Ok(());
-            }
             if taken < offered {
                 break;
+            }
+            if pieces.is_empty() && self.buffer.borrow().is_empty() {
+                return Ok(());
             }
         }
         let mut buffer = self.buffer.borrow_mut();
