@@ -44,7 +44,7 @@ async fn timers() -> io::Result<Signal> {
     unwanted.cancel();
 
     // A callback again and again: each call sets the timer for the next one.
-    tick(&handle, 1)?;
+    tick(&handle, handle.time(), 1)?;
 
     // A task can simply sleep.
     let sleeper = spawn(async {
@@ -67,13 +67,14 @@ async fn timers() -> io::Result<Signal> {
     future::pending().await
 }
 
-/// Prints a tick every 100 ms, three times.
-fn tick(handle: &LoopHandle, number: u32) -> Result<(), LoopError> {
+/// Prints a tick every 100 ms after `start`, three times.
+fn tick(handle: &LoopHandle, start: Duration, number: u32) -> Result<(), LoopError> {
     let again = handle.clone();
-    handle.call_later(Duration::from_millis(100), move || {
+    // By the clock of the loop, so that a tick that comes late does not put off the others.
+    handle.call_at(start + Duration::from_millis(100) * number, move || {
         println!("{} ms: tick {number}", 100 * number);
         if number < 3 {
-            tick(&again, number + 1).expect("the loop that calls us is not closed");
+            tick(&again, start, number + 1).expect("the loop that calls us is not closed");
         }
     })?;
     Ok(())

@@ -69,6 +69,7 @@ fn serve<P: Protocol>(port: u16, factory: impl FnMut() -> P + 'static) -> io::Re
     tidegate::run(async move {
         let server = create_server(factory, ("127.0.0.1", port)).backlog(BACKLOG).await?;
         println!("READY");
+        println!("listening on {}", server.sockets()[0].sockname());
         server.serve_forever().await
     })
 }

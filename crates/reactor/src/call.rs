@@ -11,6 +11,33 @@ use crate::LoopHandle;
 use crate::timers::TimerKey;
 
 /// A call that can be queued without allocating; see [`LoopHandle::queue`].
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// use tidegate_reactor::{EventLoop, Queued};
+///
+/// struct Counter(Cell<u32>);
+///
+/// impl Queued for Counter {
+///     fn run(self: Rc<Self>) {
+///         self.0.set(self.0.get() + 1);
+///     }
+///     fn name(&self) -> String {
+///         "counter".to_owned()
+///     }
+/// }
+///
+/// let event_loop = EventLoop::new()?;
+/// let counter = Rc::new(Counter(Cell::new(0)));
+/// event_loop.handle().queue(counter.clone())?;
+/// event_loop.handle().queue(counter.clone())?;
+/// event_loop.run_until_complete(async {})?;
+/// assert_eq!(counter.0.get(), 2);
+/// # event_loop.close()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Queued: 'static {
     /// Does the work, as a step of the loop: a panic is caught and reported.
     fn run(self: Rc<Self>);

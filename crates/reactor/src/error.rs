@@ -46,9 +46,7 @@ impl fmt::Display for LoopError {
             LoopError::NotRunning => "no running event loop: call this inside tidegate::run",
             LoopError::Closed => "Event loop is closed",
             LoopError::AlreadyRunning => "This event loop is already running",
-            LoopError::OtherRunning => {
-                "Cannot run the event loop while another loop is running"
-            }
+            LoopError::OtherRunning => "Cannot run the event loop while another loop is running",
             LoopError::CloseRunning => "Cannot close a running event loop",
             LoopError::Stopped => "Event loop stopped before Future completed.",
             LoopError::ExecutorShutdown => "Executor shutdown has been called",

@@ -233,7 +233,9 @@ impl Drop for EventLoop {
 
 impl fmt::Debug for EventLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventLoop").field("life", &self.handle.core().life.get()).finish_non_exhaustive()
+        f.debug_struct("EventLoop")
+            .field("life", &self.handle.core().life.get())
+            .finish_non_exhaustive()
     }
 }
 
@@ -293,9 +295,8 @@ impl<F: Future> Main for Present<'_, F> {
         }
         self.alarm.scheduled.store(false, Ordering::Release);
         let mut context = Context::from_waker(&self.waker);
-        let polled = core.attempt(Doing::Task(type_name::<F>()), || {
-            self.future.as_mut().poll(&mut context)
-        });
+        let polled =
+            core.attempt(Doing::Task(type_name::<F>()), || self.future.as_mut().poll(&mut context));
         match polled {
             Ok(Poll::Pending) => MainPoll::Pending,
             Ok(Poll::Ready(output)) => {

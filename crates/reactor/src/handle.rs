@@ -7,18 +7,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::LoopError;
 use crate::buffer::SharedBuffer;
 use crate::call::{self, Handle, Queued, TimerHandle};
 use crate::current;
 use crate::parts::Core;
 use crate::ready::Entry;
 use crate::remote::Remote;
-use crate::report::{self, Report};
+use crate::report::{self, ExceptionHandler, Report};
 use crate::sources::{Enrolled, Watcher};
 use crate::statistics::LoopStatistics;
 use crate::steps::{Deferred, Doing, OfferReason};
 use crate::tasks::JoinHandle;
-use crate::LoopError;
 
 /// A share of a loop, for the thread it lives in.
 ///
@@ -52,6 +52,18 @@ impl LoopHandle {
     /// # Errors
     ///
     /// [`LoopError::NotRunning`] if there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidegate_reactor::{EventLoop, LoopHandle};
+    ///
+    /// assert!(LoopHandle::current().is_err());
+    /// let event_loop = EventLoop::new()?;
+    /// event_loop.run_until_complete(async { assert!(LoopHandle::current().is_ok()) })?;
+    /// # event_loop.close()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn current() -> Result<LoopHandle, LoopError> {
         current::get().map(LoopHandle::new).ok_or(LoopError::NotRunning)
     }
@@ -78,6 +90,21 @@ impl LoopHandle {
     ///
     /// What is queued already runs, and timers that are due; what those schedule is for the next run.
     /// asyncio: `loop.stop()`.
+    ///
+    /// # Examples
+    ///
+    /// A single turn:
+    ///
+    /// ```
+    /// use tidegate_reactor::EventLoop;
+    ///
+    /// let event_loop = EventLoop::new()?;
+    /// event_loop.handle().call_soon(|| println!("this runs"))?;
+    /// event_loop.stop();
+    /// event_loop.run_forever()?;
+    /// # event_loop.close()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn stop(&self) {
         self.core.stopping.set(true);
     }
@@ -157,6 +184,23 @@ impl LoopHandle {
     /// # Errors
     ///
     /// [`LoopError::Closed`] on a closed loop; the callback is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate_reactor::EventLoop;
+    ///
+    /// let event_loop = EventLoop::new()?;
+    /// let handle = event_loop.handle();
+    /// let when = handle.time() + Duration::from_millis(1);
+    /// let stop = handle.clone();
+    /// let timer = handle.call_at(when, move || stop.stop())?;
+    /// event_loop.run_forever()?;
+    /// assert_eq!(timer.when(), when);
+    /// # event_loop.close()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn call_at(
         &self,
@@ -169,7 +213,7 @@ impl LoopHandle {
         Ok(TimerHandle::new(call, self.clone(), key, when))
     }
 
-    /// The handle of this loop for other threads.
+    /// The handle of this loop for other threads; see [`Remote`].
     #[must_use]
     pub fn remote(&self) -> Remote {
         Remote::new(Arc::clone(&self.core.mail))
@@ -183,6 +227,18 @@ impl LoopHandle {
     /// # Errors
     ///
     /// [`LoopError::Closed`] on a closed loop, and while a loop drops its tasks; the future is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidegate_reactor::EventLoop;
+    ///
+    /// let event_loop = EventLoop::new()?;
+    /// let task = event_loop.handle().create_task(async { "done" })?;
+    /// assert_eq!(event_loop.run_until_complete(task)??, "done");
+    /// # event_loop.close()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn create_task<F>(&self, future: F) -> Result<JoinHandle<F::Output>, LoopError>
     where
         F: Future + 'static,
@@ -208,6 +264,10 @@ impl LoopHandle {
     /// # Errors
     ///
     /// [`LoopError::Closed`] on a closed loop.
+    ///
+    /// # Examples
+    ///
+    /// See [`Queued`].
     pub fn queue(&self, call: Rc<dyn Queued>) -> Result<(), LoopError> {
         self.core.check_open()?;
         self.core.enqueue(Entry::Queued(call));
@@ -220,6 +280,10 @@ impl LoopHandle {
     /// # Errors
     ///
     /// [`LoopError::Closed`] on a closed loop.
+    ///
+    /// # Examples
+    ///
+    /// See [`Deferred`].
     pub fn at_step_end(&self, work: Rc<dyn Deferred>) -> Result<(), LoopError> {
         self.core.put_off(work)
     }
@@ -246,6 +310,20 @@ impl LoopHandle {
     ///
     /// Inside of [`Deferred::offer`] the work put off waits for the pass that is under way; inside of another
     /// step it waits for the end of that one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidegate_reactor::{EventLoop, Report};
+    ///
+    /// let event_loop = EventLoop::new()?;
+    /// let handle = event_loop.handle();
+    /// # handle.set_exception_handler(Some(|_: &Report| ()));
+    /// assert_eq!(handle.step(&|| "a notice".to_owned(), || 1), Some(1));
+    /// assert_eq!(handle.step(&|| "a bad notice".to_owned(), || -> i32 { panic!() }), None);
+    /// # event_loop.close()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn step<R>(&self, name: &dyn Fn() -> String, f: impl FnOnce() -> R) -> Option<R> {
         self.core.step(Doing::Notice(name), f)
     }
@@ -282,7 +360,7 @@ impl LoopHandle {
 
     /// Who is told of what goes wrong; `None` for the default. asyncio: `loop.get_exception_handler()`.
     #[must_use]
-    pub fn get_exception_handler(&self) -> Option<Rc<dyn Fn(&Report)>> {
+    pub fn get_exception_handler(&self) -> Option<ExceptionHandler> {
         self.core.reports.handler()
     }
 
@@ -299,6 +377,25 @@ impl LoopHandle {
 
     /// Whether slow callbacks are reported, and reports name the place where things were made. Off by default.
     /// asyncio: `loop.set_debug()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{cell::RefCell, rc::Rc, thread, time::Duration};
+    /// use tidegate_reactor::{EventLoop, Report};
+    ///
+    /// let event_loop = EventLoop::new()?;
+    /// let (handle, log) = (event_loop.handle(), Rc::new(RefCell::new(String::new())));
+    /// let seen = Rc::clone(&log);
+    /// handle.set_exception_handler(Some(move |report: &Report| *seen.borrow_mut() = report.to_string()));
+    /// handle.set_debug(true);
+    /// handle.set_slow_callback_duration(Duration::from_millis(2));
+    /// handle.call_soon(|| thread::sleep(Duration::from_millis(2)))?;
+    /// event_loop.run_until_complete(async {})?;
+    /// assert!(log.borrow().starts_with("Executing "));
+    /// # event_loop.close()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set_debug(&self, enabled: bool) {
         self.core.reports.debug.set(enabled);
     }

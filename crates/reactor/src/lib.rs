@@ -67,7 +67,7 @@ pub use future::{Abandoned, Closed, Future, Promise, create_future};
 pub use handle::LoopHandle;
 pub use offload::{OffloadError, Offloaded};
 pub use remote::{Remote, RemoteHandle};
-pub use report::Report;
+pub use report::{ExceptionHandler, Report};
 pub use resolve::{AddressInfo, Hints, ResolveError, Service};
 pub use run::run;
 pub use signals::{Signal, SignalError};

@@ -2,15 +2,21 @@
 //!
 //! A letter is put in under a lock, and the bell is rung only if the loop sleeps. The loop says that it goes
 //! to sleep *before* it looks for letters, and a writer says that there is a letter *before* it looks whether
-//! the loop sleeps; so one of them always sees the other.
+//! the loop sleeps; a fence stands between the two on either side, so one of them always sees the other.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 #[cfg(not(all(loom, test)))]
-use std::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicBool};
+use std::sync::{
+    Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, fence},
+};
 
 #[cfg(all(loom, test))]
-use loom::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicBool};
+use loom::sync::{
+    Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, fence},
+};
 
 #[cfg(all(loom, test))]
 mod interleavings;
@@ -80,11 +86,12 @@ impl<L, B: Ring> Mailbox<L, B> {
             (Door::WakesOnly, Kind::Call) | (Door::Shut, _) => return Err(letter),
         }
         room.letters.push(letter);
-        self.waiting.store(true, SeqCst);
         if room.awaited {
             self.delivered.notify_one();
         }
-        if self.asleep.swap(false, SeqCst)
+        self.waiting.store(true, Relaxed);
+        fence(SeqCst);
+        if self.asleep.swap(false, Relaxed)
             && let Some(bell) = &room.bell
         {
             bell.ring();
@@ -106,18 +113,19 @@ impl<L, B: Ring> Mailbox<L, B> {
     pub(crate) fn take(&self, into: &mut Vec<L>) {
         let mut room = self.lock();
         into.append(&mut room.letters);
-        self.waiting.store(false, SeqCst);
+        self.waiting.store(false, Relaxed);
     }
 
     /// The loop is about to sleep: from now on the bell is rung. False, and nothing changed, if it must read
     /// its letters first.
     pub(crate) fn fall_asleep(&self) -> bool {
-        self.asleep.store(true, SeqCst);
-        if self.waiting.load(SeqCst) {
-            self.asleep.store(false, SeqCst);
-            return false;
+        self.asleep.store(true, Relaxed);
+        fence(SeqCst);
+        let must_read = self.waiting.load(Relaxed);
+        if must_read {
+            self.asleep.store(false, Relaxed);
         }
-        true
+        !must_read
     }
 
     /// The loop is awake. A ring that comes too late makes one more empty turn.

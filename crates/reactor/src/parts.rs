@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::LoopError;
 use crate::buffer::ReadBuffer;
 use crate::call::Callback;
 use crate::clock::Clock;
@@ -21,7 +22,6 @@ use crate::statistics::LoopStatistics;
 use crate::steps::Steps;
 use crate::tasks::Tasks;
 use crate::timers::{TimerKey, Timers};
-use crate::LoopError;
 
 /// Everything a loop has. Cells are borrowed for moments only, and never while user code is called, or a
 /// user's value dropped.

@@ -27,8 +27,8 @@ impl LoopHandle {
     /// # Errors
     ///
     /// "File descriptor N is used by transport ..." while a transport owns it and is not closing;
-    /// [`LoopError::Closed`] inside on a closed loop; `PermissionDenied` for a regular file, which is always
-    /// ready; any other that the system has.
+    /// [`LoopError::Closed`] inside on a closed loop; `PermissionDenied` for a regular file where the system
+    /// does not watch those (Linux), which are always ready; any other that the system has.
     ///
     /// # Examples
     ///

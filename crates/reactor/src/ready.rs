@@ -84,6 +84,7 @@ impl Core {
     }
 
     /// Moves what other threads have sent into the queue.
+    #[inline]
     pub(crate) fn take_in_mail(&self) {
         if !self.mail.has_letters() {
             return;

@@ -120,6 +120,20 @@ impl fmt::Debug for Remote {
 /// A call scheduled from another thread; dropping it does nothing to the call.
 ///
 /// asyncio's handles may not be used from other threads; this one may.
+///
+/// # Examples
+///
+/// ```
+/// use tidegate_reactor::EventLoop;
+///
+/// let event_loop = EventLoop::new()?;
+/// let call = event_loop.handle().remote().call_soon_threadsafe(|| unreachable!())?;
+/// call.cancel();
+/// assert!(call.cancelled());
+/// event_loop.run_until_complete(async {})?;
+/// # event_loop.close()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct RemoteHandle {
     call: Arc<dyn RemoteCallback>,

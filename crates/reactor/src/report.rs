@@ -14,8 +14,9 @@ use std::time::Duration;
 use crate::caught::{self, panic_text};
 use crate::parts::Core;
 
-/// A function that is told of reports.
-pub(crate) type ExceptionHandler = Rc<dyn Fn(&Report)>;
+/// A function that is told of reports; see
+/// [`LoopHandle::get_exception_handler`](crate::LoopHandle::get_exception_handler).
+pub type ExceptionHandler = Rc<dyn Fn(&Report)>;
 
 /// One thing that went wrong in a loop, or that debug mode found worth telling; asyncio's exception context.
 ///
@@ -198,7 +199,10 @@ impl Reports {
     }
 
     /// Sets the handler and gives back the one before, for the caller to drop.
-    pub(crate) fn set_handler(&self, handler: Option<ExceptionHandler>) -> Option<ExceptionHandler> {
+    pub(crate) fn set_handler(
+        &self,
+        handler: Option<ExceptionHandler>,
+    ) -> Option<ExceptionHandler> {
         self.handler.replace(handler)
     }
 }

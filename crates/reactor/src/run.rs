@@ -26,10 +26,8 @@ const PATIENT_ROUNDS: u32 = BRISK_ROUNDS + 1_000;
 ///
 /// When `main` is done, or has failed or panicked, all other tasks are dropped; transports are aborted and
 /// the loop goes on until each protocol was told that its connection is lost; the pool's threads are waited
-/// for, 300 seconds at most; and the loop is closed. What does not end when asked to, such as a [`Source`]
-/// kept elsewhere, is left to the close a second after the last one that did.
-///
-/// [`Source`]: crate::Source
+/// for, 300 seconds at most; and the loop is closed. What does not end when asked to, such as a
+/// [`Source`](crate::Source) kept elsewhere, is left to the close a second after the last one that did.
 ///
 /// **SIGINT** (Ctrl-C), unless somebody else handles it: the first one drops `main`, ends everything in
 /// order and makes `run` return an error of kind [`Interrupted`](io::ErrorKind::Interrupted). A second one,

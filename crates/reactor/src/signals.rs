@@ -287,13 +287,19 @@ impl Interrupt {
         // From here on a drop cleans up.
         let mut interrupt = Interrupt { handle: handle.clone(), installed: None, came };
         interrupt.installed = registry::install_interrupt(&signals.alarm(handle)?)?;
+        if interrupt.installed.is_none() {
+            signals.interruptible.set(false);
+            signals.release_alarm();
+        }
+        // Without a handler it is never kept, and dropped with the rest.
         signals.interrupted.set(Some(promise));
         Ok(interrupt)
     }
 
     /// Ready when the first SIGINT has come.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.came).poll(context).map(|_came| ())
+        // The promise is in the same hands as this, so it is kept or waits.
+        Pin::new(&mut self.came).poll(context).map(|_kept| ())
     }
 }
 

@@ -10,9 +10,9 @@ use crate::LoopHandle;
 
 mod table;
 
+use table::Entry;
 pub(crate) use table::Sources;
 pub(crate) use table::used_by;
-use table::Entry;
 
 /// The directions in which a descriptor is watched.
 ///
@@ -244,6 +244,36 @@ impl<T: AsFd + 'static> fmt::Debug for Source<T> {
 }
 
 /// A watcher's place in a loop without a descriptor; see [`LoopHandle::enrol`]. Dropped, it is given up.
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// use tidegate_reactor::{EventLoop, Readiness, Watcher};
+///
+/// #[derive(Default)]
+/// struct InMemory {
+///     lost: Cell<bool>,
+/// }
+///
+/// impl Watcher for InMemory {
+///     fn ready(self: Rc<Self>, _readiness: Readiness) {}
+///     fn name(&self) -> String {
+///         "a connection in memory".to_owned()
+///     }
+///     fn loop_closed(self: Rc<Self>) {
+///         self.lost.set(true);
+///     }
+/// }
+///
+/// let event_loop = EventLoop::new()?;
+/// let connection = Rc::new(InMemory::default());
+/// let enrolled = event_loop.handle().enrol(connection.clone())?;
+/// event_loop.close()?;
+/// assert!(connection.lost.get());
+/// drop(enrolled);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Enrolled {
     home: LoopHandle,
     key: u64,

@@ -25,6 +25,54 @@ const ROUNDS: usize = 1000;
 ///
 /// A *step* is one call of the loop into user code: a callback, a timer, one poll of a task, one notice.
 /// Transports so let the bytes of a step leave together. asyncio has no counterpart.
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// use tidegate_reactor::{Deferred, EventLoop, LoopHandle, OfferReason};
+///
+/// struct Outbox {
+///     handle: LoopHandle,
+///     waiting: Cell<usize>,
+///     touched: Cell<u64>,
+///     sent: Cell<(usize, usize)>,
+/// }
+///
+/// impl Outbox {
+///     fn write(self: &Rc<Self>, bytes: usize) {
+///         self.touched.set(self.handle.step_number());
+///         if self.waiting.replace(self.waiting.get() + bytes) == 0 {
+///             self.handle.at_step_end(self.clone()).unwrap();
+///         }
+///     }
+/// }
+///
+/// impl Deferred for Outbox {
+///     fn touched(&self) -> u64 {
+///         self.touched.get()
+///     }
+///     fn offer(self: Rc<Self>, _reason: OfferReason) {
+///         let (times, bytes) = self.sent.get();
+///         self.sent.set((times + 1, bytes + self.waiting.take()));
+///     }
+/// }
+///
+/// let event_loop = EventLoop::new()?;
+/// let outbox = Rc::new(Outbox {
+///     handle: event_loop.handle(),
+///     waiting: Cell::new(0),
+///     touched: Cell::new(0),
+///     sent: Cell::new((0, 0)),
+/// });
+/// event_loop.run_until_complete(async {
+///     outbox.write(5);
+///     outbox.write(6);
+/// })?;
+/// assert_eq!(outbox.sent.get(), (1, 11));
+/// # event_loop.close()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Deferred: 'static {
     /// The number of the step in which work was last added, or 0 if the work is not to be held.
     ///

@@ -74,6 +74,23 @@ where
 /// # Cancel safety
 ///
 /// Awaiting `&mut handle` may be given up and taken up again; nothing is lost.
+///
+/// # Examples
+///
+/// ```
+/// use std::future::pending;
+/// use tidegate_reactor::{EventLoop, JoinError, spawn};
+///
+/// let event_loop = EventLoop::new()?;
+/// event_loop.run_until_complete(async {
+///     let task = spawn(pending::<()>())?;
+///     task.cancel();
+///     assert!(matches!(task.await, Err(JoinError::Cancelled)));
+///     Ok::<_, std::io::Error>(())
+/// })??;
+/// # event_loop.close()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct JoinHandle<T> {
     core: Rc<Core>,
     joint: Rc<Joint<T>>,
@@ -212,6 +229,24 @@ impl From<JoinError> for io::Error {
 }
 
 /// What a task panicked with.
+///
+/// # Examples
+///
+/// ```
+/// use tidegate_reactor::{EventLoop, JoinError, spawn};
+///
+/// let event_loop = EventLoop::new()?;
+/// let result = event_loop.run_until_complete(async {
+///     spawn(async { panic!("no more") }).unwrap().await
+/// })?;
+/// let result: Result<(), JoinError> = result;
+/// match result.unwrap_err() {
+///     JoinError::Panicked(panic) => assert_eq!(panic.text(), "no more"),
+///     JoinError::Cancelled => unreachable!(),
+/// }
+/// # event_loop.close()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct TaskPanic {
     payload: Payload,
 }

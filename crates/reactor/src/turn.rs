@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::LoopError;
 use crate::call::Callback;
 use crate::parts::Core;
 use crate::poller::Events;
 use crate::ready::Entry;
 use crate::steps::{Doing, OfferReason};
-use crate::LoopError;
 
 #[cfg(test)]
 mod tests;
@@ -100,7 +100,8 @@ impl Core {
         let timeout = if at_once { Some(Duration::ZERO) } else { self.time_to_wait() };
         // The bell is rung only while the loop sleeps. It does not if there is mail.
         let sleeps = timeout != Some(Duration::ZERO);
-        let timeout = if sleeps && !self.mail.fall_asleep() { Some(Duration::ZERO) } else { timeout };
+        let timeout =
+            if sleeps && !self.mail.fall_asleep() { Some(Duration::ZERO) } else { timeout };
         let waited = match &*self.poller.borrow() {
             Some(poller) => poller.wait(events, timeout),
             None => Err(LoopError::Closed.into()),
@@ -208,5 +209,9 @@ impl Core {
 /// Rounded up, so that a short wait does not become many empty ones (L-19).
 fn whole_milliseconds(time: Duration) -> Duration {
     let rest = time.subsec_nanos() % 1_000_000;
-    if rest == 0 { time } else { time.saturating_add(Duration::from_nanos(u64::from(1_000_000 - rest))) }
+    if rest == 0 {
+        time
+    } else {
+        time.saturating_add(Duration::from_nanos(u64::from(1_000_000 - rest)))
+    }
 }

@@ -44,12 +44,10 @@ fn closing_drops_callbacks_timers_and_mail_unrun() {
         let (log, handle) = (Log::new(), event_loop.handle());
         let [queued, timer] = ["queued", "timer"].map(|name| log.at_drop(name));
         let call = handle.call_soon(move || runs(queued)).unwrap();
-        let timer =
-            handle.call_later(Duration::ZERO, move || runs(timer)).unwrap();
+        let timer = handle.call_later(Duration::ZERO, move || runs(timer)).unwrap();
         let mail = std::sync::Arc::new(());
         let sent = std::sync::Arc::clone(&mail);
-        let sent =
-            handle.remote().call_soon_threadsafe(move || runs(sent)).unwrap();
+        let sent = handle.remote().call_soon_threadsafe(move || runs(sent)).unwrap();
         event_loop.close().unwrap();
         assert_eq!(log.take(), ["queued", "timer"]);
         assert_eq!(std::sync::Arc::strong_count(&mail), 1);
@@ -259,11 +257,13 @@ fn destructors_that_panic_do_not_keep_a_loop_from_closing() {
         handle.call_soon(move || drop(value)).unwrap();
         let value = PanicsAtDrop;
         handle.call_later(Duration::ZERO, move || drop(value)).unwrap();
-        handle.remote().call_soon_threadsafe({
-            let value = PanicsAtDrop;
-            move || drop(value)
-        })
-        .unwrap();
+        handle
+            .remote()
+            .call_soon_threadsafe({
+                let value = PanicsAtDrop;
+                move || drop(value)
+            })
+            .unwrap();
         for _ in 0..2 {
             let value = PanicsAtDrop;
             drop(handle.create_task(async move {

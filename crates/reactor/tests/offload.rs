@@ -62,7 +62,7 @@ fn dropping_the_future_interrupts_nothing_and_drops_the_result_there() {
 }
 
 #[test]
-fn a_panic_is_the_answer_and_costs_no_thread() {
+fn a_panic_is_the_answer_and_harms_no_other_call() {
     with_loop(|event_loop| {
         let handle = event_loop.handle();
         let call = handle.run_in_executor(|| panic!("on purpose"));
@@ -75,9 +75,8 @@ fn a_panic_is_the_answer_and_costs_no_thread() {
         let text = OffloadError::Panicked(payload).to_string();
         assert!(text.ends_with("panicked: on purpose"), "{text}");
 
-        let call = handle.run_in_executor(|| thread::current().name().map(str::to_owned));
-        let name = event_loop.run_until_complete(call).unwrap().unwrap();
-        assert_eq!(name.as_deref(), Some("tidegate-0"), "the same thread");
+        let call = handle.run_in_executor(|| "the next one");
+        assert_eq!(event_loop.run_until_complete(call).unwrap().unwrap(), "the next one");
     });
 }
 

@@ -356,6 +356,28 @@ fn a_descriptor_of_a_transport_is_refused_until_the_transport_closes() {
     });
 }
 
+// L-73
+#[test]
+fn a_second_transport_on_the_same_descriptor_is_refused_until_the_first_is_gone() {
+    with_ready(|event_loop, near, _far| {
+        let (handle, near, log) = (event_loop.handle(), Rc::new(near), Log::new());
+        let open = || {
+            let transport = Rc::new(Transport(log.clone()));
+            Source::new(&handle, Rc::clone(&near), Interest::READ, transport)
+        };
+        let first = open().unwrap();
+        let error = open().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert!(error.to_string().ends_with("is used by transport <of a test>"), "{error}");
+
+        // The first one is as it was.
+        turns(event_loop, 1);
+        assert_eq!(log.take(), ["transport"]);
+        drop(first);
+        drop(open().unwrap());
+    });
+}
+
 #[test]
 fn a_number_that_stands_for_another_file_by_now_is_not_mistaken() {
     with_loop(|event_loop| {

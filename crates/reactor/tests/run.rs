@@ -446,6 +446,7 @@ fn a_sigint_that_somebody_else_handles_is_left_alone() {
         // The parent has started this with SIGINT ignored.
         for _ in 0..2 {
             run(async {
+                assert_eq!(LoopHandle::current()?.statistics().sources, 0);
                 raise(Signal::SIGINT).unwrap();
                 raise(Signal::SIGINT).unwrap();
                 sleep(Duration::from_millis(1)).await?;

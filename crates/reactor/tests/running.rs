@@ -77,11 +77,12 @@ fn a_stop_does_not_outlive_its_run() {
     with_loop(|event_loop| {
         turns(event_loop, 1);
         let handle = event_loop.handle();
-        handle.call_later(Duration::from_millis(1), {
-            let stop = handle.clone();
-            move || stop.stop()
-        })
-        .unwrap();
+        handle
+            .call_later(Duration::from_millis(1), {
+                let stop = handle.clone();
+                move || stop.stop()
+            })
+            .unwrap();
         let before = event_loop.time();
         event_loop.run_forever().unwrap();
         assert!(event_loop.time() - before >= Duration::from_millis(1));
@@ -112,10 +113,7 @@ fn run_until_complete_fails_if_the_loop_is_stopped_first() {
             pending::<()>().await;
         });
         assert_eq!(result, Err(LoopError::Stopped));
-        assert_eq!(
-            LoopError::Stopped.to_string(),
-            "Event loop stopped before Future completed."
-        );
+        assert_eq!(LoopError::Stopped.to_string(), "Event loop stopped before Future completed.");
         assert_eq!(log.take(), ["dropped"]);
     });
 }
@@ -129,7 +127,9 @@ fn no_run_is_stopped_by_what_an_earlier_one_left_behind() {
         let result = event_loop.run_until_complete(async { handle.stop() });
         assert_eq!(result, Ok(()));
         let (promise, answer) = create_future();
-        handle.call_later(Duration::from_millis(1), move || promise.set_result(1).unwrap()).unwrap();
+        handle
+            .call_later(Duration::from_millis(1), move || promise.set_result(1).unwrap())
+            .unwrap();
         assert_eq!(event_loop.run_until_complete(answer), Ok(Ok(1)));
     });
 }
@@ -233,9 +233,7 @@ fn a_task_of_another_loop_can_be_waited_for() {
 fn the_running_loop_is_found_only_while_it_runs() {
     with_loop(|event_loop| {
         assert_eq!(LoopHandle::current().unwrap_err(), LoopError::NotRunning);
-        event_loop
-            .run_until_complete(async { assert!(LoopHandle::current().is_ok()) })
-            .unwrap();
+        event_loop.run_until_complete(async { assert!(LoopHandle::current().is_ok()) }).unwrap();
         assert_eq!(LoopHandle::current().unwrap_err(), LoopError::NotRunning);
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             event_loop.run_until_complete(async { panic!("out of here") })

@@ -54,8 +54,7 @@ fn both_directions_are_told_in_one_call() {
         let log = Log::new();
         let (mut near, far) = UnixStream::pair().unwrap();
         near.write_all(b"!").unwrap();
-        let _source =
-            Source::new(&event_loop.handle(), far, Interest::BOTH, noting(&log)).unwrap();
+        let _source = Source::new(&event_loop.handle(), far, Interest::BOTH, noting(&log)).unwrap();
         turns(event_loop, 1);
         assert_eq!(log.take(), [(true, true, false)]);
     });
@@ -65,8 +64,11 @@ fn both_directions_are_told_in_one_call() {
 fn a_hang_up_makes_every_direction_of_interest_ready() {
     // L-06
     with_loop(|event_loop| {
-        let interests =
-            [(Interest::READ, (true, false)), (Interest::WRITE, (false, true)), (Interest::BOTH, (true, true))];
+        let interests = [
+            (Interest::READ, (true, false)),
+            (Interest::WRITE, (false, true)),
+            (Interest::BOTH, (true, true)),
+        ];
         for (interest, (readable, writable)) in interests {
             let log = Log::new();
             let (near, far) = UnixStream::pair().unwrap();
@@ -252,7 +254,7 @@ fn a_refusal_of_the_system_is_told_as_readiness_of_every_direction() {
         source.get_ref().shifted.set(true);
         source.set_interest(Interest::READ);
         turns(event_loop, 1);
-        assert_eq!(log.take(), [(true, false, true)]);
+        assert_eq!(log.take(), [READABLE]);
         turns(event_loop, 1);
         assert!(log.take().is_empty(), "told once");
         source.get_ref().shifted.set(false);

@@ -11,6 +11,7 @@ use support::{Log, messages, reports, turns, with_jumping_loop, with_loop};
 use tidegate_reactor::{Deferred, LoopHandle, OfferReason, create_future};
 
 type Seen = Log<(&'static str, OfferReason)>;
+type Script = Box<dyn FnMut(&Rc<Outbox>)>;
 
 /// A connection as far as the list is concerned: it is written to, and offers what was written.
 struct Outbox {
@@ -21,7 +22,7 @@ struct Outbox {
     held: Cell<bool>,
     log: Seen,
     /// Done with each offer.
-    script: RefCell<Option<Box<dyn FnMut(&Rc<Outbox>)>>>,
+    script: RefCell<Option<Script>>,
 }
 
 impl Outbox {
@@ -287,11 +288,7 @@ fn an_offer_may_ask_for_all_work() {
         turns(event_loop, 1);
         assert_eq!(
             seen.take(),
-            [
-                ("a", OfferReason::StepEnded),
-                ("b", OfferReason::Asked),
-                ("c", OfferReason::Asked)
-            ]
+            [("a", OfferReason::StepEnded), ("b", OfferReason::Asked), ("c", OfferReason::Asked)]
         );
     });
 }

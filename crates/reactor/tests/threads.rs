@@ -12,9 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{Log, messages, reports, turns, watched, with_loop};
-use tidegate_reactor::{
-    EventLoop, LoopError, LoopHandle, Remote, RemoteHandle,
-};
+use tidegate_reactor::{EventLoop, LoopError, LoopHandle, Remote, RemoteHandle};
 
 fn stop_current() {
     LoopHandle::current().unwrap().stop();

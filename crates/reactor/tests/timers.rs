@@ -254,13 +254,9 @@ fn a_clock_jumps_only_when_there_is_nothing_else_to_do() {
             counter.set(counter.get() + 1);
             stop.stop();
         });
-        let source = tidegate_reactor::Source::new(
-            &handle,
-            far,
-            tidegate_reactor::Interest::READ,
-            watcher,
-        )
-        .unwrap();
+        let source =
+            tidegate_reactor::Source::new(&handle, far, tidegate_reactor::Interest::READ, watcher)
+                .unwrap();
         handle.call_later(Duration::from_millis(1), || {}).unwrap();
         handle.call_later(Duration::from_secs(3600), || unreachable!()).unwrap();
         // The loop waits for a thread here, in real time: the clock stands.

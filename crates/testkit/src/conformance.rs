@@ -65,13 +65,14 @@ use std::time::Duration;
 
 use tidegate_reactor::timeout;
 
+use crate::{descriptors, watchdog};
 pub use ground::{Capabilities, Connecting, Ground, UnderLayer};
 use stage::Stage;
 
 /// How long one case may take, in the time of its loop: 20 seconds.
 pub const CASE_LIMIT: Duration = Duration::from_secs(20);
 
-/// Plays every case on `ground` that its capabilities allow.
+/// Plays every case on `ground` that its capabilities allow, each [watched](crate::watched) by itself.
 ///
 /// # Panics
 ///
@@ -170,7 +171,8 @@ fn cases() -> impl Iterator<Item = &'static Case> {
 /// Plays one case in a loop of its own; the error says what it found.
 fn play(ground: &Rc<dyn Ground>, case: &Case) -> Result<(), String> {
     let stage = Stage::new(ground.clone());
-    let _watch = crate::watchdog::watch(&format!("{} over {}", case.name, ground.name()));
+    let _share = descriptors::share();
+    let _watch = watchdog::watch(&format!("{} over {}", case.name, ground.name()));
     let scene = async {
         (case.act)(stage.clone()).await;
         stage.clear().await;

@@ -36,7 +36,7 @@ impl Default for PairOptions {
 /// Connects `left` and `right` over memory, with the real stream transport at each end.
 ///
 /// No descriptor is registered: readiness goes through the loop's queue, so a
-/// [`JumpingClock`](crate::JumpingClock) works, and everything happens in the same order each time. Both
+/// [`JumpingClock`] works, and everything happens in the same order each time. Both
 /// `connection_made` come in the loop's next batch. An end that goes away is an end of stream for the other,
 /// whose writes then fail with `EPIPE`; there are no addresses.
 ///

@@ -3,17 +3,25 @@
 mod loopback;
 
 use std::cell::RefCell;
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use loopback::{open, sockets};
+use loopback::open;
 use rustix::net::sockopt::set_socket_linger;
 use tidegate_protocols::{Address, AtEof, Flow, Transport};
 use tidegate_reactor::{LoopHandle, Report, sleep};
 use tidegate_testkit::{Callback, Event, Log, Recorder, alone, open_descriptors, run, watched};
+
+/// Two connected sockets, with the buffers that the system gives.
+fn sockets() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let near = TcpStream::connect(listener.local_addr()?)?;
+    let (far, _) = listener.accept()?;
+    Ok((near, far))
+}
 
 /// A transport with a recorder on one socket, and the other socket.
 fn half_open(recorder: Recorder) -> (Transport, Log, TcpStream) {

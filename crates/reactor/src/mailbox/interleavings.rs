@@ -33,10 +33,17 @@ impl Bell {
     }
 }
 
+/// Three changes between threads where none had to give way find what there is to find, in seconds.
+fn check(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
 #[test]
 fn a_loop_that_sleeps_hears_of_every_letter() {
     // L-28
-    loom::model(|| {
+    check(|| {
         let bell = Bell::new();
         let mailbox = Arc::new(Mailbox::new(bell.clone()));
         let writers: Vec<_> = (0..2)
@@ -62,7 +69,7 @@ fn a_loop_that_sleeps_hears_of_every_letter() {
 #[test]
 fn a_letter_is_either_delivered_or_given_back() {
     // L-29, L-50
-    loom::model(|| {
+    check(|| {
         let mailbox = Arc::new(Mailbox::new(Bell::new()));
         let writer = {
             let mailbox = Arc::clone(&mailbox);
@@ -79,7 +86,7 @@ fn a_letter_is_either_delivered_or_given_back() {
 #[test]
 fn a_closing_loop_can_wait_for_a_letter_that_is_on_its_way() {
     // L-50
-    loom::model(|| {
+    check(|| {
         let mailbox = Arc::new(Mailbox::new(Bell::new()));
         let writer = {
             let mailbox = Arc::clone(&mailbox);

@@ -216,10 +216,7 @@ impl Table {
 
 impl Core {
     /// Calls the poller, which calls no user code. A closed loop has none.
-    pub(super) fn with_poller<R>(
-        &self,
-        f: impl FnOnce(&Poller) -> io::Result<R>,
-    ) -> io::Result<R> {
+    pub(super) fn with_poller<R>(&self, f: impl FnOnce(&Poller) -> io::Result<R>) -> io::Result<R> {
         match &*self.poller.borrow() {
             Some(poller) => f(poller),
             None => Err(crate::LoopError::Closed.into()),
@@ -239,7 +236,7 @@ impl Core {
             }
             let fd = entry.io.as_fd();
             if self.with_poller(|poller| poller.modify(fd, key, interest)).is_err() {
-                refused.push(Found { key, readable: true, writable: true, hung_up: true });
+                refused.push(Found { key, readable: true, writable: true, hung_up: false });
             }
         }
         // The list is put back for its memory; asking for a descriptor changes no interest.
@@ -261,7 +258,10 @@ impl Core {
         match error.kind() {
             io::ErrorKind::AlreadyExists => match self.sources.owner(number) {
                 Some(owner) => used_by(number, &*owner),
-                None => io::Error::new(error.kind(), format!("File descriptor {number} is watched already")),
+                None => io::Error::new(
+                    error.kind(),
+                    format!("File descriptor {number} is watched already"),
+                ),
             },
             io::ErrorKind::PermissionDenied => io::Error::new(
                 error.kind(),
@@ -279,4 +279,3 @@ pub(crate) fn used_by(number: RawFd, owner: &dyn Watcher) -> io::Error {
     let text = format!("File descriptor {number} is used by {}", owner.name());
     io::Error::new(io::ErrorKind::AlreadyExists, text)
 }
-

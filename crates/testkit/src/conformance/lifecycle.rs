@@ -29,84 +29,80 @@ pub(super) const CASES: &[Case] = &[
     case!(the_descriptor_is_lent_out_until_the_loss, |can| can.descriptor),
 ];
 
-/// What both sides do, and the cause that the left one is lost with, unless that is a matter of timing.
-const ENDINGS: &[(&str, fn(&Pair), Option<Option<ErrorKind>>)] = &[
-    ("close", |pair| pair.left.close(), Some(None)),
-    ("abort", |pair| pair.left.abort(), Some(None)),
-    ("fail", |pair| pair.left.fail(failure()), Some(Some(ErrorKind::TimedOut))),
-    ("close twice", |pair| repeat(&pair.left, Transport::close), Some(None)),
-    ("abort twice", |pair| repeat(&pair.left, Transport::abort), Some(None)),
-    ("close, abort", |pair| both(&pair.left, Transport::close, Transport::abort), Some(None)),
-    ("abort, close", |pair| both(&pair.left, Transport::abort, Transport::close), Some(None)),
-    ("abort, fail", |pair| both(&pair.left, Transport::abort, fail), Some(None)),
-    (
-        "fail, abort",
-        |pair| both(&pair.left, fail, Transport::abort),
-        Some(Some(ErrorKind::TimedOut)),
-    ),
-    ("close, fail", |pair| both(&pair.left, Transport::close, fail), None),
-    ("write, close", |pair| both(&pair.left, write, Transport::close), Some(None)),
-    ("write, abort", |pair| both(&pair.left, write, Transport::abort), Some(None)),
-    (
-        "pause, close",
-        |pair| both(&pair.left, Transport::pause_reading, Transport::close),
-        Some(None),
-    ),
-    ("the peer closes", |pair| pair.right.close(), Some(None)),
-    ("the peer writes and closes", |pair| both(&pair.right, write, Transport::close), Some(None)),
-    ("both close", |pair| both_sides(pair, Transport::close, Transport::close), Some(None)),
-    ("both write and close", |pair| both_sides(pair, write_close, write_close), None),
-    ("both abort", |pair| both_sides(pair, Transport::abort, Transport::abort), Some(None)),
-    (
-        "close, and the peer aborts",
-        |pair| both_sides(pair, Transport::close, Transport::abort),
-        Some(None),
-    ),
-    (
-        "abort, and the peer closes",
-        |pair| both_sides(pair, Transport::abort, Transport::close),
-        Some(None),
-    ),
-    ("write, and the peer aborts", |pair| both_sides(pair, write, Transport::abort), None),
-];
-
-fn repeat(transport: &Transport, call: fn(&Transport)) {
-    both(transport, call, call);
+/// The cause that a left side is lost with.
+#[derive(Clone, Copy)]
+enum Lost {
+    /// None: it was ended on purpose.
+    Clean,
+    /// The [`failure`] that the case made.
+    Failed,
+    /// That is a matter of timing.
+    Either,
 }
 
-fn both(transport: &Transport, first: fn(&Transport), second: fn(&Transport)) {
-    first(transport);
-    second(transport);
+/// What is called on the left side, then on the right side, and what the left one is lost with.
+struct Ending {
+    left: &'static [Call],
+    right: &'static [Call],
+    lost: Lost,
 }
 
-fn both_sides(pair: &Pair, left: fn(&Transport), right: fn(&Transport)) {
-    left(&pair.left);
-    right(&pair.right);
-}
+type Call = fn(&Transport);
 
-fn write(transport: &Transport) {
+const CLOSE: Call = Transport::close;
+const ABORT: Call = Transport::abort;
+const PAUSE: Call = Transport::pause_reading;
+const FAIL: Call = |transport| transport.fail(failure());
+const WRITE: Call = |transport| {
     transport.write(b"some words");
-}
-
-/// One byte: two closing sides do not read, so it has to fit between them.
-fn write_close(transport: &Transport) {
+};
+/// One byte: where two closing sides do not read, it has to fit between them.
+const WHISPER: Call = |transport| {
     transport.write(b"!");
-    transport.close();
+};
+
+const fn ending(left: &'static [Call], right: &'static [Call], lost: Lost) -> Ending {
+    Ending { left, right, lost }
 }
 
-fn fail(transport: &Transport) {
-    transport.fail(failure());
-}
+const ENDINGS: &[Ending] = &[
+    ending(&[CLOSE], &[], Lost::Clean),
+    ending(&[ABORT], &[], Lost::Clean),
+    ending(&[FAIL], &[], Lost::Failed),
+    ending(&[CLOSE, CLOSE], &[], Lost::Clean),
+    ending(&[ABORT, ABORT], &[], Lost::Clean),
+    ending(&[CLOSE, ABORT], &[], Lost::Clean),
+    ending(&[ABORT, CLOSE], &[], Lost::Clean),
+    ending(&[ABORT, FAIL], &[], Lost::Clean),
+    ending(&[FAIL, ABORT], &[], Lost::Failed),
+    ending(&[CLOSE, FAIL], &[], Lost::Either),
+    ending(&[WRITE, CLOSE], &[], Lost::Clean),
+    ending(&[WRITE, ABORT], &[], Lost::Clean),
+    ending(&[WRITE, CLOSE, ABORT], &[], Lost::Clean),
+    ending(&[PAUSE, CLOSE], &[], Lost::Clean),
+    ending(&[], &[CLOSE], Lost::Clean),
+    ending(&[], &[WRITE, CLOSE], Lost::Clean),
+    ending(&[CLOSE], &[CLOSE], Lost::Clean),
+    ending(&[ABORT], &[ABORT], Lost::Clean),
+    ending(&[CLOSE], &[ABORT], Lost::Clean),
+    ending(&[ABORT], &[CLOSE], Lost::Clean),
+    ending(&[WHISPER, CLOSE], &[WHISPER, CLOSE], Lost::Either),
+    ending(&[WRITE], &[ABORT], Lost::Either),
+    ending(&[WRITE, CLOSE], &[FAIL], Lost::Either),
+];
 
 // T-01 T-03 T-56 T-57: the grammar itself is looked at when the case is over.
 async fn every_ending_keeps_the_grammar(stage: Stage) {
-    for (name, end, cause) in ENDINGS {
+    for (number, ending) in ENDINGS.iter().enumerate() {
         let pair = stage.pair().await;
-        end(&pair);
+        ending.left.iter().for_each(|call| call(&pair.left));
+        ending.right.iter().for_each(|call| call(&pair.right));
         pair.lost().await;
-        if let Some(kind) = cause {
-            let found = pair.left.log.cause().map(|cause| cause.kind());
-            assert_eq!(found, *kind, "the cause after: {name}");
+        let found = pair.left.log.cause().map(|cause| cause.kind());
+        match ending.lost {
+            Lost::Clean => assert_eq!(found, None, "the cause after ending {number}"),
+            Lost::Failed => assert_eq!(found, Some(failure().kind()), "after ending {number}"),
+            Lost::Either => {}
         }
         stage.a_while().await;
         pair.left.log.assert_complete();
@@ -116,8 +112,7 @@ async fn every_ending_keeps_the_grammar(stage: Stage) {
 
 // T-02
 async fn a_loss_comes_in_its_turn_and_never_inside_the_call(stage: Stage) {
-    let ends: [fn(&Transport); 3] = [Transport::close, Transport::abort, fail];
-    for end in ends {
+    for end in [CLOSE, ABORT, FAIL] {
         let pair = stage.pair().await;
         let log = pair.left.log.clone();
         let note = |text: &'static str| {
@@ -168,13 +163,13 @@ async fn a_failing_connection_lost_still_frees_the_peer(stage: Stage) {
 
 // T-05, replaced: T-40
 async fn after_the_loss_every_method_answers(stage: Stage) {
-    let ends: [fn(&Transport); 4] = [Transport::close, Transport::abort, write_close, fail];
+    let ends: [&[Call]; 4] = [&[CLOSE], &[ABORT], &[WHISPER, CLOSE], &[FAIL]];
     for end in ends {
         let pair = stage.pair().await;
         let left = &pair.left;
         left.set_write_buffer_limits(Some(40), Some(10)).expect("40 is above 10");
         let names = (left.peername(), left.sockname());
-        end(left);
+        end.iter().for_each(|call| call(left));
         pair.lost().await;
         let limits = left.get_write_buffer_limits();
         assert_eq!((limits.low(), limits.high()), (10, 40), "the limits keep their values");

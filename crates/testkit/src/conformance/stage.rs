@@ -124,7 +124,7 @@ impl Stage {
     pub(super) fn bulk(&self) -> usize {
         match self.capabilities().bytes_at_a_time {
             None => 1024 * 1024,
-            Some(bytes) => bytes.saturating_mul(16 * 1024).min(1024 * 1024),
+            Some(bytes) => bytes.saturating_mul(8 * 1024).min(1024 * 1024),
         }
     }
 

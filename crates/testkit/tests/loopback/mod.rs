@@ -1,20 +1,12 @@
 //! Connections over TCP on loopback, for the tests of this folder.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use tidegate_protocols::{Protocol, Transport};
 use tidegate_reactor::{Interest, LoopHandle};
 use tidegate_testkit::Dribble;
 use tidegate_transports::stream::{self, Socket, StreamOptions};
-
-/// Two connected sockets, with the buffers that the system gives.
-pub(crate) fn sockets() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let near = TcpStream::connect(listener.local_addr()?)?;
-    let (far, _) = listener.accept()?;
-    Ok((near, far))
-}
 
 /// A transport on `socket`.
 pub(crate) fn open(

@@ -6,13 +6,12 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tidegate_protocols::{Cause, Transport, layer::stack};
+use tidegate_protocols::{Address, Cause, Transport, layer::stack};
 use tidegate_reactor::{Interest, Readiness, Report, Watcher};
 
 use super::listeners::Accepted;
 use super::members::{Arrival, count};
 use super::{Core, Recipe, Stage};
-use crate::socket::address_of;
 use crate::stream::{self, Socket, StreamOptions};
 use crate::tcp;
 
@@ -68,7 +67,7 @@ impl Core {
         let serial = self.members.next_serial();
         // Gone if the server was closed by the factory's last call.
         let Some(mut recipe) = self.recipe.take() else { return };
-        let peer = accepted.peer.clone();
+        let peername = accepted.peername.clone();
         let set_up = catch_unwind(AssertUnwindSafe(|| self.set_up(&mut recipe, accepted, serial)));
 
         let outdated = if self.stage.get() == Stage::Closed {
@@ -85,8 +84,7 @@ impl Core {
         };
         count(&self.members.refused, 1);
         self.members.not_opened(serial);
-        let peer = peer.map(|peer| address_of(peer).to_string());
-        self.handle.call_exception_handler(failed_to_open(failure, peer));
+        self.handle.call_exception_handler(failed_to_open(failure, peername));
     }
 
     fn set_up(
@@ -95,7 +93,7 @@ impl Core {
         accepted: Accepted,
         serial: u64,
     ) -> io::Result<()> {
-        let Accepted { descriptor, peer, may_be_tcp } = accepted;
+        let Accepted { descriptor, peername, may_be_tcp } = accepted;
         if may_be_tcp {
             tcp::set_no_delay(&descriptor);
         }
@@ -118,7 +116,7 @@ impl Core {
         let options = StreamOptions {
             limits: choices.limits,
             abort_above: choices.abort_above,
-            peername: peer.map(address_of),
+            peername,
             attached: Some((self.clone(), member)),
             greeted: None,
         };
@@ -142,7 +140,7 @@ impl Core {
         };
         // Whoever failed may have left the connection below open.
         let wire = self.members.not_opened(serial);
-        let peer = wire.as_ref().and_then(|wire| Some(wire.peername()?.to_string()));
+        let peername = wire.as_ref().and_then(Transport::peername);
         if let Some(wire) = wire {
             wire.abort();
         }
@@ -150,7 +148,7 @@ impl Core {
         if self.handle.get_debug() && !std::thread::panicking() {
             // This may be inside a call of the user's, where no callback may come up.
             let handle = self.handle.clone();
-            let report = failed_to_open(cause, peer);
+            let report = failed_to_open(cause, peername);
             let _ = self.handle.call_soon(move || handle.call_exception_handler(report));
         }
     }
@@ -230,10 +228,10 @@ fn concerns_one_connection(error: Errno) -> bool {
     )
 }
 
-fn failed_to_open(cause: Cause, peer: Option<String>) -> Report {
+fn failed_to_open(cause: Cause, peername: Option<Address>) -> Report {
     let report = Report::new("Error on transport creation for incoming connection").error(cause);
-    match peer {
-        Some(peer) => report.peer(peer),
+    match peername {
+        Some(peername) => report.peer(peername.to_string()),
         None => report,
     }
 }

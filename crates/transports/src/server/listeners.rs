@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
 
 use rustix::io::Errno;
-use rustix::net::SocketAddrAny;
 use tidegate_protocols::Address;
 use tidegate_reactor::{Interest, LoopHandle, Source, TimerHandle};
 
@@ -64,7 +63,7 @@ struct Listener {
 /// A connection that waited, and from whom.
 pub(super) struct Accepted {
     pub(super) descriptor: OwnedFd,
-    pub(super) peer: Option<SocketAddrAny>,
+    pub(super) peername: Option<Address>,
     pub(super) may_be_tcp: bool,
 }
 
@@ -104,11 +103,15 @@ impl Listeners {
         backlog: u32,
         watcher: impl Fn(usize) -> Rc<Acceptor>,
     ) -> io::Result<()> {
-        for (number, listener) in self.0.borrow_mut().iter_mut().enumerate() {
-            tcp::listen(&listener.descriptor, backlog)?;
-            let descriptor = listener.descriptor.clone();
+        let descriptors: Vec<_> =
+            self.0.borrow().iter().map(|listener| listener.descriptor.clone()).collect();
+        for (number, descriptor) in descriptors.into_iter().enumerate() {
+            tcp::listen(&descriptor, backlog)?;
+            // A refusal names whoever watches the descriptor already, so nothing is borrowed here.
             let source = Source::new(handle, descriptor, Interest::NONE, watcher(number))?;
-            listener.source = Some(source);
+            if let Some(listener) = self.0.borrow_mut().get_mut(number) {
+                listener.source = Some(source);
+            }
         }
         Ok(())
     }
@@ -127,7 +130,7 @@ impl Listeners {
         let may_be_tcp = matches!(listener.sockname, Address::Inet(_));
         Some(tcp::accept(&listener.descriptor).map(|(descriptor, peer)| Accepted {
             descriptor,
-            peer,
+            peername: peer.map(address_of),
             may_be_tcp,
         }))
     }

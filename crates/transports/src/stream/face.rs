@@ -146,7 +146,12 @@ impl<W: Wire> RawTransport for Connection<W> {
     fn sockname(&self) -> Option<Address> {
         match self.ask_wire(Wire::sockname) {
             Some(live) => live,
-            None => self.sockname.borrow().clone(),
+            None => {
+                let kept = self.sockname.take();
+                let sockname = kept.as_deref().cloned();
+                self.sockname.set(kept);
+                sockname
+            }
         }
     }
 

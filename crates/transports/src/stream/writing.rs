@@ -11,6 +11,9 @@ use crate::lifecycle::{Life, Writing};
 /// Unoffered bytes are offered at once when they reach this.
 const OFFER_AT: usize = 64 * 1024;
 
+/// A piece of this length is offered at once: the copy would cost more than the system call it may save.
+const NOT_WORTH_COPYING: usize = 16 * 1024;
+
 /// The most slices that one gathered write may have (IOV_MAX on Linux and the BSDs).
 const MOST_SLICES: usize = 1024;
 
@@ -27,7 +30,8 @@ impl<W: Wire> Connection<W> {
         if length == 0 {
             return self.owed.get().flow();
         }
-        if !self.refused.get() && self.is_due_with(length) {
+        let due = self.is_due_with(length) || pieces.iter().any(|piece| piece.len() >= NOT_WORTH_COPYING);
+        if due && !self.refused.get() {
             self.offer_with(pieces);
         } else {
             let mut buffer = self.buffer.borrow_mut();

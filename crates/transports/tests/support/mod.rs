@@ -23,11 +23,17 @@ pub(crate) fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// An address of this machine on which nobody listens.
-pub(crate) fn refusing() -> SocketAddr {
-    let (listener, address) = listener();
-    drop(listener);
-    address
+/// An address of this machine on which nobody listens: it is taken by a socket that does not.
+pub(crate) struct Refusing {
+    pub(crate) address: SocketAddr,
+    _taken: OwnedFd,
+}
+
+impl Refusing {
+    pub(crate) fn new() -> Refusing {
+        let (_taken, address) = bound();
+        Refusing { address, _taken }
+    }
 }
 
 /// The inner error of an [`io::Error`], if it is of this type.
@@ -75,19 +81,15 @@ pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
 /// An address that takes no connection and refuses none: a listener whose queue is full.
 pub(crate) struct BlackHole {
     pub(crate) address: SocketAddr,
-    listener: OwnedFd,
+    _listener: OwnedFd,
     waiting: Vec<OwnedFd>,
 }
 
 impl BlackHole {
     pub(crate) fn new() -> BlackHole {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = socket();
-        net::bind(&listener, &any).expect("a port");
+        let (listener, address) = bound();
         net::listen(&listener, 0).expect("a queue");
-        let address = net::getsockname(&listener).expect("an address");
-        let address = SocketAddr::try_from(address).expect("an internet address");
-        let mut hole = BlackHole { address, listener, waiting: Vec::new() };
+        let mut hole = BlackHole { address, _listener: listener, waiting: Vec::new() };
         while hole.takes_another() {}
         hole
     }
@@ -101,6 +103,14 @@ impl BlackHole {
         self.waiting.push(client);
         ready > 0
     }
+}
+
+/// A socket with a port of its own.
+fn bound() -> (OwnedFd, SocketAddr) {
+    let descriptor = socket();
+    net::bind(&descriptor, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a port");
+    let address = net::getsockname(&descriptor).expect("an address");
+    (descriptor, SocketAddr::try_from(address).expect("an internet address"))
 }
 
 fn socket() -> OwnedFd {

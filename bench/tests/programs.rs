@@ -1,0 +1,147 @@
+//! What is measured does what it is said to do: the modes of `peer`, and the output of `micro`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use tidegate_testkit::watched;
+
+/// A running `peer`.
+struct Peer {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Peer {
+    fn start(mode: &str) -> Peer {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_peer"))
+            .args(["--port", "0", "--api", "protocol", "--mode", mode])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("peer starts");
+        let output = BufReader::new(process.stdout.take().expect("its output is piped"));
+        let mut lines = output.lines().map(|line| line.expect("peer prints text"));
+        assert_eq!(lines.next().as_deref(), Some("READY"));
+        let line = lines.next().expect("peer prints its address");
+        let address = line.strip_prefix("listening on ").expect("peer prints its address");
+        Peer { process, address: address.parse().expect("it is an address") }
+    }
+
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).expect("peer listens")
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.process.kill().expect("peer serves until it is killed");
+        self.process.wait().expect("it has been killed");
+    }
+}
+
+/// Sends all of it, in pieces of odd sizes, and answers with what comes back until the end.
+fn exchange(peer: &Peer, sent: &[u8]) -> Vec<u8> {
+    let stream = peer.connect();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut rest, mut writer) = (sent, &stream);
+            for size in (1..).step_by(997) {
+                let (piece, later) = rest.split_at(rest.len().min(size % 70_000));
+                writer.write_all(piece).expect("peer reads");
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        });
+        let mut received = vec![0; sent.len()];
+        (&stream).read_exact(&mut received).expect("peer answers");
+        received
+    })
+}
+
+#[test]
+fn echo_sends_back_what_comes() {
+    watched(|| {
+        let sent: Vec<u8> = (0..8_000_000).map(|position: u32| (position % 251) as u8).collect();
+        assert!(exchange(&Peer::start("echo"), &sent) == sent);
+    });
+}
+
+#[test]
+fn line_sends_back_complete_lines_only() {
+    watched(|| {
+        let peer = Peer::start("line");
+        let lines: Vec<String> = (0..20_000).map(|number| "x".repeat(number % 300)).collect();
+        let sent = lines.join("\n") + "\n";
+        assert!(exchange(&peer, sent.as_bytes()) == sent.as_bytes());
+
+        // At the end of the stream the beginning of a line is dropped.
+        let mut stream = peer.connect();
+        stream.write_all(b"whole\nbegun").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut received = String::new();
+        stream.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "whole\n");
+    });
+}
+
+#[test]
+fn discard_reads_and_says_nothing() {
+    watched(|| {
+        let peer = Peer::start("discard");
+        let mut stream = peer.connect();
+        stream.write_all(&vec![0; 8 << 20]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+    });
+}
+
+#[test]
+fn stream_sends_zeros_for_as_long_as_somebody_reads() {
+    watched(|| {
+        let peer = Peer::start("stream");
+        let mut received = vec![1; 32 << 20];
+        peer.connect().read_exact(&mut received).unwrap();
+        assert!(received.iter().all(|byte| *byte == 0));
+        // The next one is served as well.
+        peer.connect().read_exact(&mut received).unwrap();
+    });
+}
+
+#[test]
+fn what_is_not_there_yet_is_refused() {
+    let check = |program: &str, arguments: &[&str], complaint: &str| {
+        let refused = watched(|| Command::new(program).args(arguments).output().unwrap());
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
+        let complaints = String::from_utf8_lossy(&refused.stderr);
+        assert!(complaints.contains(complaint), "{arguments:?}: {complaints}");
+    };
+    let peer = env!("CARGO_BIN_EXE_peer");
+    let echo = ["--port", "0", "--mode", "echo"];
+    check(peer, &[&echo[..], &["--api", "streams"]].concat(), "tidegate-streams");
+    check(peer, &[&echo[..], &["--tls"]].concat(), "unexpected argument '--tls'");
+    check(peer, &["--port", "0", "--mode", "udp"], "invalid value 'udp'");
+    let micro = env!("CARGO_BIN_EXE_micro");
+    check(micro, &["subprocess"], "tidegate-subprocess");
+    check(micro, &["pipe"], "tidegate-subprocess");
+    check(micro, &["spawn"], "there is no test spawn");
+    check(micro, &[], "<TEST>");
+}
+
+#[test]
+fn micro_prints_one_line_of_json() {
+    let output = watched(|| {
+        Command::new(env!("CARGO_BIN_EXE_micro")).arg("call_soon").output().expect("micro starts")
+    });
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let numbers = printed
+        .strip_prefix(r#"{"runtime":"tidegate","test":"call_soon","n":1000000,"wall_s":"#)
+        .and_then(|rest| rest.strip_suffix("}\n"))
+        .and_then(|rest| rest.split_once(r#","cpu_s":"#));
+    let (wall, processor) = numbers.unwrap_or_else(|| panic!("{printed}"));
+    assert!(wall.parse::<f64>().unwrap() > 0.0, "{printed}");
+    assert!(processor.parse::<f64>().unwrap() > 0.0, "{printed}");
+}
