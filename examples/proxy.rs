@@ -1,9 +1,10 @@
 //! A TCP proxy: each client is joined to a connection of its own to the server behind, in both directions:
 //! `cargo run --example proxy -- LISTEN UPSTREAM`.
 //!
-//! Try it with `cargo run --example tcp_echo_server`, `cargo run --example proxy -- 127.0.0.1:9999 127.0.0.1:8888` and
-//! `cargo run --example tcp_echo_client -- 127.0.0.1:9999`. However much is sent, the proxy keeps little of it in memory:
-//! when one side cannot be written to any more, the other is not read from until it can.
+//! Try it with `cargo run --example tcp_echo_server`, then
+//! `cargo run --example proxy -- 127.0.0.1:9999 127.0.0.1:8888`, then
+//! `cargo run --example tcp_echo_client -- 127.0.0.1:9999`. However much is sent, the proxy keeps little of
+//! it in memory: while one side cannot be written to, the other is not read from.
 
 use std::cell::Cell;
 use std::io;

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use futures_lite::future;
 use tidegate::prelude::*;
-use tidegate::reactor::{Signal, TimeoutError};
-use tidegate::{LoopError, create_future};
+use tidegate::{LoopError, Signal, TimeoutError};
 
 fn main() -> io::Result<()> {
     tidegate::run(async {
@@ -25,12 +24,9 @@ fn main() -> io::Result<()> {
 async fn received(signal: Signal) -> io::Result<Signal> {
     // The callback keeps the promise, and this task waits for the future.
     let (promise, came) = create_future();
-    let mut promise = Some(promise);
     LoopHandle::current()?.add_signal_handler(signal, move || {
-        if let Some(promise) = promise.take() {
-            // Nobody is left to be told if the task was dropped meanwhile.
-            let _ = promise.set_result(signal);
-        }
+        // It is refused if the task was told before, or has been dropped meanwhile.
+        let _ = promise.set_result(signal);
     })?;
     Ok(came.await?)
 }

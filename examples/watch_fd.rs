@@ -16,8 +16,7 @@ fn main() -> io::Result<()> {
         let (watched, mut other_end) = UnixStream::pair()?;
         let watched = Rc::new(watched);
         // The callback keeps the promise, and the task waits for the future.
-        let (promise, received) = tidegate::create_future();
-        let mut promise = Some(promise);
+        let (promise, received) = create_future();
 
         let reader = Rc::clone(&watched);
         handle.add_reader(&*watched, move || {
@@ -25,10 +24,8 @@ fn main() -> io::Result<()> {
             // as long as data waits, or the end of the stream, the callback is called in every turn.
             let mut buffer = [0; 100];
             let outcome = (&*reader).read(&mut buffer).map(|length| buffer[..length].to_vec());
-            if let Some(promise) = promise.take() {
-                // Nobody is left to be told if the task was dropped meanwhile.
-                let _ = promise.set_result(outcome);
-            }
+            // It is refused if the task was told before, or has been dropped meanwhile.
+            let _ = promise.set_result(outcome);
         })?;
         println!("watching a descriptor");
 

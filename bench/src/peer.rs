@@ -1,7 +1,7 @@
 //! The server that load is put on: `peer --port P --mode echo|line|discard|stream --api protocol`.
 //!
-//! It prints `READY` once it listens on 127.0.0.1. The programs of other libraries that it is compared with take the same
-//! arguments and do the same.
+//! It prints `READY` once it listens on 127.0.0.1, and then its address. The programs of other libraries that
+//! it is compared with take the same arguments and do the same.
 
 use std::io;
 

@@ -2,9 +2,8 @@
 
 use std::io;
 
-use tidegate::create_future;
+use tidegate::Signal;
 use tidegate::prelude::*;
-use tidegate::reactor::Signal;
 
 use super::transcript::Transcript;
 
@@ -16,14 +15,11 @@ pub(crate) async fn play(transcript: &Transcript) -> io::Result<()> {
 
     let handle = LoopHandle::current()?;
     let (promise, came) = create_future();
-    let mut promise = Some(promise);
     let stage = transcript.clone();
     handle.add_signal_handler(Signal::SIGUSR1, move || {
         stage.note("signal", "SIGUSR1 has come");
-        if let Some(promise) = promise.take() {
-            // Nobody is left to be told if the tour has broken off.
-            let _ = promise.set_result(());
-        }
+        // It is refused if the tour has broken off.
+        let _ = promise.set_result(());
     })?;
 
     nix::sys::signal::raise(Signal::SIGUSR1)?;

@@ -82,7 +82,7 @@ impl Source {
         self.transcript.note("source", format!("writes {}: Flow::{flow:?}", Size(written)));
 
         if flow == Flow::Open {
-            // There is nothing left. What was written is still sent, if somebody reads it, and then the connection closes.
+            // Nothing is left. What was written is still sent, if somebody reads it, before the connection closes.
             self.transcript.note("source", "closes");
             self.reader.resume_reading();
             transport.close();

@@ -50,8 +50,8 @@ impl<T> Promise<T> {
     ///
     /// # Errors
     ///
-    /// Gives the value back if the future was dropped.
-    pub fn set_result(self, value: T) -> Result<(), T> {
+    /// Gives the value back if one was provided already, or the future was dropped.
+    pub fn set_result(&self, value: T) -> Result<(), T> {
         match self.shared.outcome.replace(Outcome::Pending) {
             Outcome::Pending => {
                 self.shared.outcome.set(Outcome::Done(Ok(value)));

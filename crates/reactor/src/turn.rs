@@ -54,14 +54,15 @@ impl Core {
         // Whatever was put off is done before the loop waits; that may change interests, so the system is
         // told of those last.
         self.pass(OfferReason::Waiting);
-        let refused = self.tell_interests();
+        let mut early = self.left_over.take();
+        self.tell_interests(&mut early);
         self.take_in_mail();
         self.timers.borrow_mut().tidy();
 
         let queued = self.ready.len();
         let at_once = queued > 0
             || self.stopping.get()
-            || !refused.is_empty()
+            || !early.is_empty()
             || self.steps.is_anything_waiting();
         let mut events = self.events.take().unwrap_or_else(Events::new);
         let waited = self.wait(at_once, &mut events);
@@ -77,15 +78,17 @@ impl Core {
         // Then whoever watches a descriptor that was found ready, one after the other: each may add or remove
         // any of the others.
         if next == Next::GoOn {
-            for found in refused {
+            for found in early.drain(..) {
                 self.dispatch(found);
             }
-            let mut place = 0;
-            while let Some(found) = events.get(place) {
+            for found in events.iter() {
                 self.dispatch(found);
-                place += 1;
             }
+        } else {
+            // What is told only once is kept for the next run; the rest will be found again.
+            early.extend(events.iter().filter(|found| self.sources.is_told_once(found.key)));
         }
+        self.left_over.set(early);
         self.events.set(Some(events));
 
         // Then due timers, and everything that is queued by now; what that schedules is for the next turn.

@@ -39,7 +39,9 @@ fn a_promise_kept_before_or_after_the_first_poll_is_the_value() {
         let (promise, answer) = create_future();
         assert_eq!(promise.set_result(1), Ok(()));
         assert!(answer.is_done());
+        assert_eq!(promise.set_result(2), Err(2), "a promise is kept once");
         assert_eq!(event_loop.run_until_complete(answer), Ok(Ok(1)));
+        assert_eq!(promise.set_result(3), Err(3));
 
         let (promise, answer) = create_future();
         assert!(!answer.is_done());

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use rustix::net::sockopt::set_socket_linger;
@@ -303,6 +304,24 @@ fn a_source_that_gives_its_interest_up_before_the_reset_does_not_spin() {
         let wait = tidegate_reactor::sleep(std::time::Duration::from_millis(20));
         event_loop.run_until_complete(wait).unwrap().unwrap();
         assert!(handle.statistics().turns - before <= 6);
+        assert_eq!(log.take(), [(false, false, true)]);
+    });
+}
+
+#[test]
+fn a_hang_up_found_in_a_run_that_unwinds_is_told_in_the_next() {
+    // L-08
+    with_loop(|event_loop| {
+        let log = Log::new();
+        let (near, far) = UnixStream::pair().unwrap();
+        let _source = Source::new(&event_loop.handle(), far, Interest::NONE, noting(&log)).unwrap();
+        drop(near);
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            event_loop.run_until_complete(async { panic!("before anybody is told") })
+        }));
+        assert!(unwound.is_err());
+        assert!(log.take().is_empty());
+        turns(event_loop, 2);
         assert_eq!(log.take(), [(false, false, true)]);
     });
 }

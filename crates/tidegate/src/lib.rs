@@ -51,20 +51,23 @@ pub use tidegate_reactor as reactor;
 pub use tidegate_transports as transports;
 
 pub use tidegate_protocols::{
-    Address, AtEof, Cause, Flow, Incoming, Layer, Layered, Protocol, Transport, WriteLimits,
+    Address, AtEof, Cause, Flow, Incoming, Layer, Layered, LimitsError, PeerName, Protocol,
+    SockName, Transport, TransportStatistics, UnixAddress, WithProtocolError, WriteLimits,
 };
 pub use tidegate_reactor::{
-    EventLoop, Handle, JoinError, JoinHandle, LoopError, LoopHandle, Remote, Report, TimerHandle,
-    create_future, run, sleep, spawn, timeout,
+    Abandoned, Clock, EventLoop, Future, Handle, JoinError, JoinHandle, LoopError, LoopHandle,
+    LoopStatistics, OffloadError, Promise, Remote, Report, Signal, SignalError, TimeoutError,
+    TimerHandle, create_future, run, sleep, spawn, timeout,
 };
 pub use tidegate_transports::{
-    Server, connect_accepted_socket, create_connection, create_server,
+    ArgumentError, BindError, ConnectError, Family, Server, ServerError, ServerSocket,
+    ServerStatistics, connect_accepted_socket, create_connection, create_server,
 };
 
 /// What most programs use, in one line.
 pub mod prelude {
     pub use tidegate_protocols::{AtEof, Cause, Flow, Layered, Protocol, Transport};
-    pub use tidegate_reactor::{LoopHandle, run, sleep, spawn, timeout};
+    pub use tidegate_reactor::{LoopHandle, create_future, run, sleep, spawn, timeout};
     pub use tidegate_transports::{
         Server, connect_accepted_socket, create_connection, create_server,
     };

@@ -231,9 +231,9 @@ impl CreateServer {
             return Ok(server);
         }
         server.start()?;
-        let unless_dropped = Closes(Some(server));
+        let unclaimed = Unclaimed(Some(server));
         one_turn().await;
-        Ok(unless_dropped.keep())
+        Ok(unclaimed.claim())
     }
 }
 
@@ -268,15 +268,15 @@ impl IntoFuture for CreateServer {
 }
 
 /// A server that nobody has been given yet: dropped, it is closed.
-struct Closes(Option<Server>);
+struct Unclaimed(Option<Server>);
 
-impl Closes {
-    fn keep(mut self) -> Server {
+impl Unclaimed {
+    fn claim(mut self) -> Server {
         self.0.take().expect("it is given away once")
     }
 }
 
-impl Drop for Closes {
+impl Drop for Unclaimed {
     fn drop(&mut self) {
         if let Some(server) = self.0.take() {
             server.close();

@@ -255,6 +255,27 @@ fn a_server_that_was_not_started_refuses() {
 }
 
 #[test]
+fn a_server_that_cannot_listen_is_closed() {
+    watched(|| {
+        let _alone = alone();
+        run(async {
+            let first = create_server(|| Idle, LOOPBACK).start_serving(false).await?;
+            let before = open_descriptors();
+            let second = create_server(|| Idle, address_of(&first)).start_serving(false).await?;
+            first.start_serving().await?;
+            // S-35: both were bound, and only one can listen
+            let error = second.start_serving().await.expect_err("in use");
+            assert_eq!(error.raw_os_error(), Some(Errno::ADDRINUSE.raw_os_error()));
+            assert!(!second.is_serving());
+            assert!(second.sockets().is_empty());
+            assert_eq!(open_descriptors(), before);
+            Ok::<(), io::Error>(())
+        })
+        .unwrap();
+    });
+}
+
+#[test]
 fn one_turn_passes_before_a_server_is_there() {
     run(async {
         let handle = LoopHandle::current()?;

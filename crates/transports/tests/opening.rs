@@ -216,6 +216,7 @@ fn a_factory_that_panics_closes_the_connection() {
 #[test]
 fn limits_reach_the_transport() {
     run(async {
+        let reports = keep_reports();
         let (listener, address) = listener();
         let limits = WriteLimits::new(Some(1000), None).expect("limits");
         let recorder = Recorder::new();
@@ -232,6 +233,7 @@ fn limits_reach_the_transport() {
         }
         log.lost().await;
         assert!(log.cause().is_some());
+        assert_eq!(reports.borrow().len(), 1);
         Ok::<(), io::Error>(())
     })
     .unwrap();

@@ -5,15 +5,18 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use tidegate_protocols::{Address, Protocol, Transport};
+use tidegate_protocols::{Above, Address, Gate, Layer, Layered, Protocol, Transport};
 use tidegate_reactor::{EventLoop, LoopHandle, timeout};
 use tidegate_testkit::{Callback, Event, Log, Recorder, alone, open_descriptors, run, watched};
-use tidegate_transports::{CreateServer, Hosts, Server, ServerError, create_server};
+use tidegate_transports::{
+    CreateServer, Hosts, Server, ServerError, create_connection, create_server,
+};
 
 mod support;
 use support::{has_ended, inner, read_all, turns, until};
@@ -324,6 +327,27 @@ fn a_loop_that_closes_takes_its_servers_along() {
 }
 
 #[test]
+fn a_server_that_serves_ends_with_run() {
+    watched(|| {
+        let (making, logs) = recording(LOOPBACK);
+        let kept = logs.clone();
+        let main = async move {
+            let server = making.await?;
+            let client = connect(&server);
+            until(|| kept.borrow().len() == 1).await;
+            let address = address_of(&server);
+            Ok::<_, io::Error>((server, address, client))
+        };
+        let (server, address, client) = tidegate_reactor::run(main).unwrap();
+        assert!(!server.is_serving());
+        assert!(TcpStream::connect(address).is_err());
+        let log = logs.borrow()[0].clone();
+        log.assert(&[Event::Made, Event::Lost(None)]);
+        assert!(has_ended(&client));
+    });
+}
+
+#[test]
 fn drain_lets_clients_finish_and_aborts_the_rest() {
     run(async {
         // Everyone finishes.
@@ -346,6 +370,50 @@ fn drain_lets_clients_finish_and_aborts_the_rest() {
         assert_eq!(reader.join().expect("the reader"), 32 << 20);
         assert_eq!(server.statistics().open, 0);
         drop(blocked);
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
+}
+
+/// A layer whose protocol sees another transport, so that one can tell which of the two is closed.
+struct Sees(Transport);
+
+impl Layer for Sees {
+    fn under(&self, above: Above, gate: Gate) -> Box<dyn Protocol> {
+        struct Below {
+            sees: Transport,
+            gate: Option<Gate>,
+            _above: Above,
+        }
+        impl Protocol for Below {
+            fn connection_made(&mut self, _: &Transport) {
+                if let Some(gate) = self.gate.take() {
+                    gate.open(&self.sees);
+                }
+            }
+        }
+        Box::new(Below { sees: self.0.clone(), gate: Some(gate), _above: above })
+    }
+}
+
+#[test]
+fn clients_with_layers_are_closed_below_and_drained_from_above() {
+    run(async {
+        let (ours, _theirs) = UnixStream::pair()?;
+        let seen = create_connection(|| Idle, ()).sock(ours).await?;
+        let server = create_server(|| Idle, LOOPBACK).layer(Sees(seen.clone())).await?;
+        let client = connect(&server);
+        until(|| server.statistics().accepted == 1 && server.statistics().opening == 0).await;
+        // S-33
+        server.close_clients();
+        until(|| has_ended(&client)).await;
+        assert!(!seen.is_closing());
+
+        let _client = connect(&server);
+        until(|| server.statistics().accepted == 2 && server.statistics().opening == 0).await;
+        // What is below does not follow by itself, so it is aborted.
+        assert_eq!(server.drain(Duration::from_millis(20)).await, 1);
+        assert!(seen.is_closing());
         Ok::<(), io::Error>(())
     })
     .unwrap();

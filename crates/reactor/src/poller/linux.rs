@@ -13,10 +13,11 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
 
-use super::{EVENTS_PER_WAIT, Found, RESERVED_KEYS};
+use super::{EVENTS_PER_WAIT, Found};
 use crate::Interest;
 
-const BELL: u64 = RESERVED_KEYS;
+/// The key of the bell. No source has it, and `polling` keeps the one above for itself.
+const BELL: u64 = u64::MAX - 1;
 
 /// An epoll descriptor and the bell that ends its wait.
 pub(crate) struct Poller {
@@ -112,15 +113,15 @@ impl Events {
         Events { list: Vec::with_capacity(EVENTS_PER_WAIT) }
     }
 
-    #[inline]
-    pub(crate) fn get(&self, place: usize) -> Option<Found> {
-        let event = self.list.get(place)?;
-        let flags = event.flags;
-        Some(Found {
-            key: event.data.u64(),
-            readable: flags.intersects(EventFlags::IN | EventFlags::RDHUP),
-            writable: flags.intersects(EventFlags::OUT),
-            hung_up: flags.intersects(EventFlags::HUP | EventFlags::ERR),
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Found> {
+        self.list.iter().map(|event| {
+            let flags = event.flags;
+            Found {
+                key: event.data.u64(),
+                readable: flags.intersects(EventFlags::IN | EventFlags::RDHUP),
+                writable: flags.intersects(EventFlags::OUT),
+                hung_up: flags.intersects(EventFlags::HUP | EventFlags::ERR),
+            }
         })
     }
 }

@@ -19,9 +19,6 @@ pub(crate) use portable::{Bell, Events, Poller};
 /// How many events one wait can bring; the rest is found by the next.
 pub(crate) const EVENTS_PER_WAIT: usize = 1024;
 
-/// Keys from here on are not for sources.
-pub(crate) const RESERVED_KEYS: u64 = u64::MAX - 15;
-
 /// One descriptor found ready.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {

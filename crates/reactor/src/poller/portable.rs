@@ -29,10 +29,11 @@ impl Poller {
     #[allow(unsafe_code, reason = "registering is unsafe in polling, and the loop exists to do it")]
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
         let (event, mode) = event(key, interest);
-        // SAFETY: polling asks that a descriptor be deleted before it is closed. Callers come from
-        // `Source`, which keeps the descriptor's owner for as long as it is registered and deletes the
-        // registration in its destructor, before the owner is dropped. If the destructor never runs (a
-        // leaked `Source`), neither does the owner's, and the descriptor stays open.
+        // SAFETY: polling asks that a descriptor be open when it is added, and deleted before it is closed.
+        // It is open, because it is borrowed. The only caller is `Source`, which keeps the descriptor's
+        // owner for as long as it is registered and deletes the registration in its destructor, before the
+        // owner is dropped. If that destructor never runs (a leaked `Source`), neither does the owner's,
+        // and the descriptor stays open.
         unsafe { self.poller.add_with_mode(fd.as_raw_fd(), event, mode) }
     }
 
@@ -54,14 +55,7 @@ impl Poller {
     /// what is in `events`. `polling` silences the bell by itself, and goes on waiting after a signal.
     pub(crate) fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.list.clear();
-        events.raw.clear();
-        self.poller.wait(&mut events.raw, timeout)?;
-        events.list.extend(events.raw.iter().map(|event| Found {
-            key: event.key as u64,
-            readable: event.readable,
-            writable: event.writable,
-            hung_up: event.is_interrupt() || event.is_err() == Some(true),
-        }));
+        self.poller.wait(&mut events.list, timeout)?;
         Ok(())
     }
 }
@@ -79,18 +73,22 @@ impl Bell {
 
 /// What a wait found.
 pub(crate) struct Events {
-    raw: polling::Events,
-    list: Vec<Found>,
+    list: polling::Events,
 }
 
 impl Events {
     pub(crate) fn new() -> Events {
         let capacity = NonZeroUsize::new(EVENTS_PER_WAIT).unwrap_or(NonZeroUsize::MIN);
-        Events { raw: polling::Events::with_capacity(capacity), list: Vec::new() }
+        Events { list: polling::Events::with_capacity(capacity) }
     }
 
-    pub(crate) fn get(&self, place: usize) -> Option<Found> {
-        self.list.get(place).copied()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Found> {
+        self.list.iter().map(|event| Found {
+            key: event.key as u64,
+            readable: event.readable,
+            writable: event.writable,
+            hung_up: event.is_interrupt() || event.is_err() == Some(true),
+        })
     }
 }
 

@@ -17,8 +17,8 @@ type Told = (u64, bool, bool, bool);
 fn wait(poller: &Poller, timeout: Option<Duration>) -> Vec<Told> {
     let mut events = Events::new();
     poller.wait(&mut events, timeout).unwrap();
-    let mut told: Vec<_> = (0..)
-        .map_while(|place| events.get(place))
+    let mut told: Vec<_> = events
+        .iter()
         .map(|found| (found.key, found.readable, found.writable, found.hung_up))
         .collect();
     told.sort_unstable();

@@ -104,6 +104,7 @@ impl Sources {
         watcher: Rc<dyn Watcher>,
     ) -> u64 {
         let mut table = self.table.borrow_mut();
+        // The highest versions are left out, because the poller has keys of its own.
         table.version = (table.version + 1) % (u32::MAX - 1);
         let version = table.version;
         let row = table.rows.vacant_key();
@@ -186,6 +187,11 @@ impl Sources {
         Some((Rc::clone(&row.watcher), readiness))
     }
 
+    /// Whether the system was told of no interest in a source, so that it tells of a hang-up only once.
+    pub(crate) fn is_told_once(&self, key: u64) -> bool {
+        self.entry(key).is_some_and(|entry| entry.told.get() == Interest::NONE)
+    }
+
     /// Shares of all watchers, in no order.
     pub(crate) fn watchers(&self) -> Vec<Rc<dyn Watcher>> {
         let table = self.table.borrow();
@@ -223,9 +229,8 @@ impl Core {
         }
     }
 
-    /// Tells the system of changed interests, each once. Gives back those it refused.
-    pub(crate) fn tell_interests(&self) -> Vec<Found> {
-        let mut refused = Vec::new();
+    /// Tells the system of changed interests, each once. Those it refuses count as found ready.
+    pub(crate) fn tell_interests(&self, refused: &mut Vec<Found>) {
         let mut changed = self.sources.changed.take();
         for key in changed.drain(..) {
             let Some(entry) = self.sources.entry(key) else { continue };
@@ -241,7 +246,6 @@ impl Core {
         }
         // The list is put back for its memory; asking for a descriptor changes no interest.
         self.sources.changed.replace(changed);
-        refused
     }
 
     /// Tells whoever watches a descriptor what was found about it, as a step.

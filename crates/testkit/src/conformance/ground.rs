@@ -148,12 +148,9 @@ pub(super) fn layered_by(
     protocol: Box<dyn Protocol>,
 ) -> (Box<dyn Protocol>, impl Future<Output = io::Result<Transport>> + use<>) {
     let (promise, opened) = create_future::<Result<Transport, Cause>>();
-    let promise = Cell::new(Some(promise));
     let told = move |outcome| {
-        if let Some(promise) = promise.take() {
-            // Nobody may wait for it any more.
-            let _ = promise.set_result(outcome);
-        }
+        // Nobody may wait for it any more.
+        let _ = promise.set_result(outcome);
     };
     let opened = async move {
         let outcome = opened.await.map_err(io::Error::other)?;

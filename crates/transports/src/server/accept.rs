@@ -65,7 +65,7 @@ impl Core {
     /// Gives an accepted connection its protocol. Whatever fails closes this connection and is reported.
     fn welcome(self: &Rc<Core>, accepted: Accepted) {
         let serial = self.members.next_serial();
-        // Gone if the server was closed by the factory's last call.
+        // Gone only if the server is closed; the connection is then closed too.
         let Some(mut recipe) = self.recipe.take() else { return };
         let peername = accepted.peername.clone();
         let set_up = catch_unwind(AssertUnwindSafe(|| self.set_up(&mut recipe, accepted, serial)));
@@ -218,7 +218,6 @@ fn concerns_one_connection(error: Errno) -> bool {
         Errno::CONNABORTED
             | Errno::INTR
             | Errno::PROTO
-            | Errno::PERM
             | Errno::NETDOWN
             | Errno::NETUNREACH
             | Errno::HOSTDOWN
@@ -233,5 +232,22 @@ fn failed_to_open(cause: Cause, peername: Option<Address>) -> Report {
     match peername {
         Some(peername) => report.peer(peername.to_string()),
         None => report,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_concerns_one_connection_is_passed_over() {
+        // S-15
+        for error in [Errno::CONNABORTED, Errno::INTR, Errno::PROTO, Errno::HOSTUNREACH] {
+            assert!(concerns_one_connection(error), "{error:?}");
+        }
+        // S-17
+        for error in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::INVAL] {
+            assert!(!concerns_one_connection(error), "{error:?}");
+        }
     }
 }

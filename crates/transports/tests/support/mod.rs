@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
+use rustix::net::{self, AddressFamily, SocketType};
 use tidegate_protocols::{Above, Cause, Gate, Layer, Protocol, Transport};
 use tidegate_reactor::{LoopHandle, Report};
 
@@ -114,8 +114,9 @@ fn bound() -> (OwnedFd, SocketAddr) {
 }
 
 fn socket() -> OwnedFd {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).expect("a socket")
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    rustix::io::ioctl_fionbio(&socket, true).expect("a socket");
+    socket
 }
 
 /// Whether a connection has ended, without waiting: the end of the stream or a reset.

@@ -1,0 +1,172 @@
+//! How many system calls the main jobs cost, as strace counts them.
+//!
+//! The server runs in a process of its own: this test program, started again under strace with the name of
+//! its part in the environment.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+
+use tidegate::prelude::*;
+use tidegate_testkit::watched;
+
+const PART: &str = "TIDEGATE_TESTS_SERVER";
+
+/// The byte with which a client ends a server.
+const END: u8 = b'.';
+
+/// Starts `test` again as a server under strace, lets `clients` talk to it, and counts its system calls.
+fn count(test: &str, clients: impl FnOnce(SocketAddr)) -> Option<HashMap<String, usize>> {
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let started = Command::new("strace")
+        .args(["-f", "-qq", "-o"])
+        .arg(trace.path())
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(PART, test)
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut server = match started {
+        Ok(server) => server,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            eprintln!("skipped: {test}: strace is not installed");
+            return None;
+        }
+        Err(error) => panic!("strace: {error}"),
+    };
+    let output = BufReader::new(server.stdout.take().unwrap());
+    let mut address = None;
+    for line in output.lines() {
+        let line = line.unwrap();
+        if let Some((_, found)) = line.split_once("serving on ") {
+            address = Some(found.parse().unwrap());
+            break;
+        }
+    }
+    let address = address.expect("the server says where it listens");
+    clients(address);
+    TcpStream::connect(address).unwrap().write_all(&[END]).unwrap();
+    assert!(server.wait().unwrap().success());
+
+    let mut calls = HashMap::new();
+    for line in BufReader::new(trace.reopen().unwrap()).lines() {
+        let line = line.unwrap();
+        // "123 sendto(4, ...": a line that only tells the end of a call has another form.
+        let Some((_, call)) = line.split_once(' ') else { continue };
+        if let Some((name, _)) = call.trim_start().split_once('(') {
+            *calls.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    Some(calls)
+}
+
+/// Serves until a client sends [`END`].
+fn serve<P: Protocol>(factory: impl FnMut() -> P + 'static) {
+    tidegate::run(async {
+        let server = create_server(factory, ("127.0.0.1", 0)).await?;
+        println!("serving on {}", server.sockets()[0].sockname());
+        server.wait_closed().await;
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+/// Ends the process in order; what it was asked for has been served by then.
+fn end_if_asked(data: &[u8]) {
+    if data == [END] {
+        std::process::exit(0);
+    }
+}
+
+struct Echo;
+
+impl Protocol for Echo {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) -> io::Result<()> {
+        end_if_asked(data);
+        transport.write(data);
+        Ok(())
+    }
+}
+
+#[test]
+fn an_echo_costs_three_system_calls() {
+    let name = "an_echo_costs_three_system_calls";
+    if std::env::var_os(PART).is_some() {
+        return serve(|| Echo);
+    }
+    const ROUND_TRIPS: usize = 500;
+    watched(|| {
+        let calls = count(name, |address| {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.set_nodelay(true).unwrap();
+            for _ in 0..ROUND_TRIPS {
+                client.write_all(&[1; 1024]).unwrap();
+                client.read_exact(&mut [0; 1024]).unwrap();
+            }
+        });
+        let Some(calls) = calls else { return };
+        for name in ["sendto", "recvfrom"] {
+            let made = calls[name];
+            assert!((ROUND_TRIPS..ROUND_TRIPS + 10).contains(&made), "{made} of {name}");
+        }
+        let waits: usize =
+            calls.iter().filter(|(name, _)| name.starts_with("epoll_")).map(|(_, count)| count).sum();
+        assert!(waits < ROUND_TRIPS + 50, "{waits} of epoll_*: {calls:?}");
+    });
+}
+
+type Members = Rc<RefCell<Vec<Transport>>>;
+
+/// A member; what one says is said to all.
+struct Member(Members);
+
+impl Protocol for Member {
+    fn connection_made(&mut self, transport: &Transport) {
+        self.0.borrow_mut().push(transport.clone());
+        transport.write(b"welcome");
+    }
+
+    fn data_received(&mut self, _: &Transport, data: &[u8]) -> io::Result<()> {
+        end_if_asked(data);
+        for member in &*self.0.borrow() {
+            // Two writes a member, which leave as one.
+            member.write(b"all: ");
+            member.write(data);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_broadcast_to_a_hundred_is_a_hundred_sends() {
+    let name = "a_broadcast_to_a_hundred_is_a_hundred_sends";
+    if std::env::var_os(PART).is_some() {
+        let members = Members::default();
+        return serve(move || Member(members.clone()));
+    }
+    watched(|| {
+        let calls = count(name, |address| {
+            let mut clients: Vec<TcpStream> =
+                (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
+            for client in &mut clients {
+                client.read_exact(&mut [0; 7]).unwrap();
+            }
+            clients[0].write_all(b"hello").unwrap();
+            for client in &mut clients {
+                let mut said = [0; 10];
+                client.read_exact(&mut said).unwrap();
+                assert_eq!(&said, b"all: hello");
+            }
+        });
+        let Some(calls) = calls else { return };
+        let sends: usize = ["sendto", "sendmsg"]
+            .iter()
+            .map(|name| calls.get(*name).copied().unwrap_or(0))
+            .sum();
+        // A hundred welcomes, and one more for the connection that ends the server, which may be cut short.
+        assert!((200..=201).contains(&sends), "{sends} sends for 100 welcomes and 100 members");
+    });
+}
