@@ -151,6 +151,12 @@ impl<L, B: Ring> Mailbox<L, B> {
         room.awaited = false;
     }
 
+    /// Whether somebody is in [`wait`](Self::wait).
+    #[cfg(all(not(loom), test))]
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.lock().awaited
+    }
+
     /// No code that can panic runs under the lock, so a poisoned one is as good as new.
     fn lock(&self) -> MutexGuard<'_, Room<L, B>> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)

@@ -86,9 +86,13 @@ impl Core {
     /// Moves what other threads have sent into the queue.
     #[inline]
     pub(crate) fn take_in_mail(&self) {
-        if !self.mail.has_letters() {
-            return;
+        if self.mail.has_letters() {
+            self.take_in_letters();
         }
+    }
+
+    #[cold]
+    fn take_in_letters(&self) {
         let mut letters = self.letters.take();
         self.mail.take(&mut letters);
         self.mail_count.set(self.mail_count.get() + letters.len() as u64);

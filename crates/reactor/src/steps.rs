@@ -274,15 +274,20 @@ impl Core {
     }
 
     /// Goes through the list of work put off until nothing is left on it but what may be held.
+    #[inline]
     pub(crate) fn pass(&self, reason: OfferReason) {
-        let steps = &self.steps;
-        if !steps.is_anything_waiting() {
-            return;
+        if self.steps.is_anything_waiting() {
+            self.pass_over(reason);
         }
+    }
+
+    fn pass_over(&self, reason: OfferReason) {
+        let steps = &self.steps;
         let nested = steps.in_pass.replace(true);
         let in_step = steps.in_step.replace(false);
         for _ in 0..ROUNDS {
-            if !self.round(reason) || reason == OfferReason::Closing {
+            let offered = self.round(reason);
+            if !offered || !steps.is_anything_waiting() || reason == OfferReason::Closing {
                 break;
             }
         }

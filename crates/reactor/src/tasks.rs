@@ -25,6 +25,9 @@ use crate::report::Report;
 use crate::steps::Doing;
 use crate::{LoopError, LoopHandle};
 
+#[cfg(test)]
+mod tests;
+
 /// Where a task lives, and what it is called: known to its wakers in any thread.
 pub(crate) struct Home {
     mail: Arc<Mail>,

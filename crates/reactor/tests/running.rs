@@ -135,6 +135,25 @@ fn no_run_is_stopped_by_what_an_earlier_one_left_behind() {
 }
 
 #[test]
+fn run_forever_is_not_stopped_by_the_end_of_an_earlier_main_future() {
+    // L-41
+    with_loop(|event_loop| {
+        let (log, handle) = (Log::new(), event_loop.handle());
+        let stop = handle.clone();
+        // Its end is queued, and left there.
+        event_loop.run_until_complete(async { stop.stop() }).unwrap();
+        let (stop, late) = (handle.clone(), log.clone());
+        let timer = move || {
+            late.push("fired");
+            stop.stop();
+        };
+        handle.call_later(Duration::from_millis(1), timer).unwrap();
+        event_loop.run_forever().unwrap();
+        assert_eq!(log.take(), ["fired"]);
+    });
+}
+
+#[test]
 fn a_stopped_run_can_be_taken_up_again() {
     // L-41
     with_loop(|event_loop| {
