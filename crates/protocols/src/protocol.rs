@@ -162,6 +162,9 @@ pub trait Protocol: Any {
     /// The connection stands; asyncio's `connection_made`.
     ///
     /// Reading starts when this has returned, unless it has [paused](Transport::pause_reading) or closed.
+    ///
+    /// It cannot answer an error: a protocol that will not have this connection calls
+    /// [`Transport::fail`] with the reason, or [`Transport::abort`] without one.
     fn connection_made(&mut self, transport: &Transport) {}
 
     /// These bytes came, at least one and at most 256 KiB; asyncio's `data_received`.
@@ -304,6 +307,9 @@ pub enum AtEof {
     #[default]
     Close,
     /// It stays open for writing, until the protocol closes it.
+    ///
+    /// [`write_eof`](Transport::write_eof) does not do that: once both directions have ended, somebody still
+    /// has to call [`close`](Transport::close), or the connection stays.
     KeepWriting,
 }
 

@@ -229,6 +229,9 @@ impl Transport {
 impl Transport {
     /// Makes `protocol` the protocol of this connection: at once, or when the callback that is running
     /// returns. It gets every later callback, and no `connection_made`; the old one is dropped.
+    ///
+    /// Nor is it told what the old one was told: when that was paused, the new one gets its `resume_writing`
+    /// without a `pause_writing` before. [`flow`](Transport::flow) says how things stand.
     pub fn set_protocol(&self, protocol: impl Protocol) {
         self.raw().change_protocol(Box::new(|old| {
             drop(old);

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use support::{Log, PanicsAtDrop, messages, reports, stderr_of, turns, watched};
+use support::{Log, PanicsAtDrop, messages, reports, stderr_of, turns, watched, with_loop};
 use tidegate_reactor::{
     Deferred, EventLoop, Handle, Interest, LoopError, LoopHandle, OfferReason, Readiness, Source,
     TimerHandle, Watcher,
@@ -18,8 +18,7 @@ use tidegate_reactor::{
 #[test]
 fn a_running_loop_cannot_be_closed() {
     // L-50
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         event_loop
             .run_until_complete(async {
                 assert_eq!(event_loop.close(), Err(LoopError::CloseRunning));
@@ -39,8 +38,7 @@ fn runs<T>(_held: T) {
 #[test]
 fn closing_drops_callbacks_timers_and_mail_unrun() {
     // L-50
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let (log, handle) = (Log::new(), event_loop.handle());
         let [queued, timer] = ["queued", "timer"].map(|name| log.at_drop(name));
         let call = handle.call_soon(move || runs(queued)).unwrap();
@@ -59,8 +57,7 @@ fn closing_drops_callbacks_timers_and_mail_unrun() {
 
 #[test]
 fn callbacks_that_own_their_handles_are_dropped_with_the_loop() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let (log, handle) = (Log::new(), event_loop.handle());
 
         let slot: Rc<RefCell<Option<Handle>>> = Rc::default();
@@ -84,8 +81,7 @@ fn callbacks_that_own_their_handles_are_dropped_with_the_loop() {
 #[test]
 fn a_closed_loop_refuses_everything() {
     // L-51
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let handle = event_loop.handle();
         event_loop.close().unwrap();
         let closed = LoopError::Closed;
@@ -212,8 +208,7 @@ impl Deferred for Unsent {
 #[test]
 fn closing_goes_in_its_order_and_lets_destructors_meddle() {
     // L-50
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let (log, handle) = (Log::new(), event_loop.handle());
         let meddles = |name| Meddles { handle: handle.clone(), log: log.clone(), name };
 
@@ -249,8 +244,7 @@ fn closing_goes_in_its_order_and_lets_destructors_meddle() {
 
 #[test]
 fn destructors_that_panic_do_not_keep_a_loop_from_closing() {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let handle = event_loop.handle();
         let reports = reports(&handle);
         let value = PanicsAtDrop;
@@ -271,7 +265,7 @@ fn destructors_that_panic_do_not_keep_a_loop_from_closing() {
                 pending::<()>().await;
             }));
         }
-        turns(&event_loop, 0);
+        turns(event_loop, 0);
         event_loop.close().unwrap();
         let messages = messages(&reports);
         assert_eq!(messages.len(), 5, "{messages:?}");
@@ -287,8 +281,7 @@ fn tasks_that_wake_each_other_when_they_are_dropped_are_all_dropped() {
             self.0.borrow().iter().for_each(std::task::Waker::wake_by_ref);
         }
     }
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
+    with_loop(|event_loop| {
         let log = Log::new();
         let wakers = Rc::new(RefCell::new(Vec::new()));
         for number in 0..5 {
@@ -300,7 +293,7 @@ fn tasks_that_wake_each_other_when_they_are_dropped_are_all_dropped() {
                 Poll::<()>::Pending
             })));
         }
-        turns(&event_loop, 1);
+        turns(event_loop, 1);
         event_loop.close().unwrap();
         let mut dropped = log.take();
         dropped.sort_unstable();

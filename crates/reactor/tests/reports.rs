@@ -7,7 +7,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{Log, messages, reports, stderr_of, turns, with_jumping_loop, with_loop};
+use support::{Log, messages, reports, stderr_of, turns, watched, with_jumping_loop, with_loop};
 use tidegate_reactor::{EventLoop, Report};
 
 #[test]
@@ -108,6 +108,7 @@ fn the_default_handler_writes_one_record_to_stderr() {
     let text = stderr_of(name, || {
         with_loop(|event_loop| {
             let handle = event_loop.handle();
+            handle.set_exception_handler(None::<fn(&Report)>);
             handle.call_exception_handler(Report::new("first").task("t").handle("h"));
             handle.default_exception_handler(&Report::new(""));
         });
@@ -158,6 +159,7 @@ fn an_error_that_cannot_be_displayed_takes_nothing_down() {
     let text = stderr_of(name, || {
         with_loop(|event_loop| {
             let handle = event_loop.handle();
+            handle.set_exception_handler(None::<fn(&Report)>);
             handle.call_exception_handler(Report::new("the message").error(Unspeakable));
         });
     });
@@ -169,7 +171,8 @@ fn an_error_that_cannot_be_displayed_takes_nothing_down() {
 #[test]
 fn setting_no_handler_restores_the_default() {
     // L-62
-    with_loop(|event_loop| {
+    watched(|| {
+        let event_loop = EventLoop::new().unwrap();
         let handle = event_loop.handle();
         assert!(handle.get_exception_handler().is_none());
         let reports = reports(&handle);
@@ -178,6 +181,7 @@ fn setting_no_handler_restores_the_default() {
         assert_eq!(messages(&reports), ["called by hand"]);
         handle.set_exception_handler(None::<fn(&Report)>);
         assert!(handle.get_exception_handler().is_none());
+        event_loop.close().unwrap();
     });
 }
 

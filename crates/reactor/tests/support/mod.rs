@@ -29,25 +29,28 @@ pub(crate) fn watched<R>(test: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Runs a test with a loop, watched, and closes the loop.
+/// Runs a test with a loop, watched, and closes the loop. What is reported to nobody fails the test: the
+/// loop catches panics, also those of assertions in callbacks.
 pub(crate) fn with_loop<R>(test: impl FnOnce(&EventLoop) -> R) -> R {
-    watched(|| {
-        let event_loop = EventLoop::new().unwrap();
-        let result = test(&event_loop);
-        event_loop.close().unwrap();
-        result
-    })
+    watched(|| checked(&EventLoop::new().unwrap(), test))
 }
 
-/// Runs a test with a loop whose clock jumps, watched, and closes the loop.
+/// Runs a test with a loop whose clock jumps, watched and checked as by [`with_loop`].
 pub(crate) fn with_jumping_loop<R>(test: impl FnOnce(&EventLoop, &JumpingClock) -> R) -> R {
     watched(|| {
         let clock = JumpingClock::default();
         let event_loop = EventLoop::with_clock(clock.clone()).unwrap();
-        let result = test(&event_loop, &clock);
-        event_loop.close().unwrap();
-        result
+        checked(&event_loop, |event_loop| test(event_loop, &clock))
     })
+}
+
+fn checked<R>(event_loop: &EventLoop, test: impl FnOnce(&EventLoop) -> R) -> R {
+    let unexpected = reports(&event_loop.handle());
+    let result = test(event_loop);
+    event_loop.close().unwrap();
+    let unexpected: Vec<_> = unexpected.take().iter().map(Report::to_string).collect();
+    assert!(unexpected.is_empty(), "reported: {unexpected:#?}");
+    result
 }
 
 /// A clock that stands still until a test advances it, or the loop has nothing to do but to wait for a timer.
