@@ -69,3 +69,23 @@ impl From<LoopError> for io::Error {
         io::Error::new(kind, error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_can_be_found_inside_of_an_io_error() {
+        let errors = [
+            (LoopError::Closed, io::ErrorKind::Other),
+            (LoopError::Wait(io::ErrorKind::OutOfMemory), io::ErrorKind::OutOfMemory),
+        ];
+        for (error, kind) in errors {
+            let converted = io::Error::from(error);
+            assert_eq!(converted.kind(), kind);
+            assert_eq!(converted.to_string(), error.to_string());
+            let inside = converted.get_ref().and_then(|inside| inside.downcast_ref());
+            assert_eq!(inside, Some(&error));
+        }
+    }
+}

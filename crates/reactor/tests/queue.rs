@@ -8,7 +8,9 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{Calls, JumpingClock, Log, messages, reports, turns, with_jumping_loop, with_loop};
+use support::{
+    Calls, JumpingClock, Log, PanicsAtDrop, messages, reports, turns, with_jumping_loop, with_loop,
+};
 use tidegate_reactor::{EventLoop, Handle, Interest, LoopHandle, Queued, Source, create_future};
 
 #[test]
@@ -212,6 +214,7 @@ fn a_callback_cancelled_by_an_earlier_one_of_its_batch_is_skipped() {
         handle.call_soon(log.writes("third")).unwrap();
         turns(event_loop, 2);
         assert_eq!(log.take(), ["third"]);
+        assert_eq!(handle.statistics().steps, 2, "skipping is no step");
     });
 }
 
@@ -251,7 +254,7 @@ fn a_callback_whose_destructor_panics_takes_nothing_down() {
     with_loop(|event_loop| {
         let (log, handle) = (Log::new(), event_loop.handle());
         let reports = reports(&handle);
-        let value = support::PanicsAtDrop;
+        let value = PanicsAtDrop;
         handle.call_soon(move || drop(value)).unwrap();
         handle.call_soon(log.writes("second")).unwrap();
         turns(event_loop, 1);
@@ -261,8 +264,31 @@ fn a_callback_whose_destructor_panics_takes_nothing_down() {
 }
 
 #[test]
+fn a_queued_call_whose_destructor_panics_takes_nothing_down() {
+    // L-08
+    struct Last {
+        _value: PanicsAtDrop,
+    }
+    impl Queued for Last {
+        fn run(self: Rc<Self>) {}
+        fn name(&self) -> String {
+            "last".to_owned()
+        }
+    }
+    with_loop(|event_loop| {
+        let (log, handle) = (Log::new(), event_loop.handle());
+        let reports = reports(&handle);
+        handle.queue(Rc::new(Last { _value: PanicsAtDrop })).unwrap();
+        handle.call_soon(log.writes("second")).unwrap();
+        turns(event_loop, 1);
+        assert_eq!(log.take(), ["second"]);
+        assert_eq!(messages(&reports), ["Exception in destructor"]);
+    });
+}
+
+#[test]
 fn a_panic_of_the_main_future_leaves_the_rest_queued() {
-    // L-08, replaced: L-08
+    // L-08
     with_loop(|event_loop| {
         let (log, handle) = (Log::new(), event_loop.handle());
         let (inner, late) = (handle.clone(), log.clone());

@@ -157,7 +157,7 @@ fn several_signals_are_at_least_one_call_and_kinds_are_kept_apart() {
     });
 }
 
-// L-81
+// replaced: L-81
 #[test]
 fn signals_that_nobody_can_catch_are_refused() {
     alone_with_loop(|event_loop| {

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use rustix::net::sockopt::set_socket_linger;
-use support::{Calls, Log, messages, reports, turns, with_loop};
+use support::{Calls, Log, PanicsAtDrop, messages, reports, turns, with_loop};
 use tidegate_reactor::{EventLoop, Interest, Readiness, Source, Watcher};
 
 const READABLE: (bool, bool, bool) = (true, false, false);
@@ -445,6 +445,25 @@ fn a_watcher_that_panics_is_reported_and_the_others_are_told() {
         turns(event_loop, 1);
         assert_eq!(log.take().len(), 3);
         assert_eq!(messages(&reports), ["Exception in callback a watcher of the test"; 3]);
+    });
+}
+
+#[test]
+fn a_watcher_whose_destructor_panics_takes_nothing_down() {
+    // L-08
+    with_loop(|event_loop| {
+        let handle = event_loop.handle();
+        let reports = reports(&handle);
+        let watcher = || {
+            let value = PanicsAtDrop;
+            Calls::new(move |_| {
+                let _ = &value;
+            })
+        };
+        let (_near, far) = UnixStream::pair().unwrap();
+        drop(Source::new(&handle, far, Interest::READ, watcher()).unwrap());
+        drop(handle.enrol(watcher()).unwrap());
+        assert_eq!(messages(&reports), ["Exception in destructor"; 2]);
     });
 }
 

@@ -170,7 +170,7 @@ fn a_cancelled_timer_does_not_end_the_wait() {
 
 #[test]
 fn cancelling_a_timer_that_fired_changes_nothing() {
-    // L-23
+    // replaced: L-23
     with_jumping_loop(|event_loop, clock| {
         let (log, handle) = (Log::new(), event_loop.handle());
         let fired = handle.call_later(SECOND, log.writes("fired")).unwrap();

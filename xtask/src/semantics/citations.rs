@@ -95,7 +95,12 @@ fn comment(line: &str) -> impl Iterator<Item = (&str, Manner)> {
                 return Some(None);
             }
             let id = word.trim_end_matches('.');
-            is_id(id).then_some(Some((id, manner)))
+            let cited = is_id(id).then_some(Some((id, manner)));
+            // A full stop ends what "replaced" was said of.
+            if id != word {
+                manner = Manner::Plain;
+            }
+            cited
         })
         .flatten()
 }
@@ -114,6 +119,7 @@ mod tests {
             ("// T-45 and T-46.", &[("T-45", Plain), ("T-46", Plain)]),
             ("// replaced: T-47", &[("T-47", Replaced)]),
             ("// L-01, replaced: L-02", &[("L-01", Plain), ("L-02", Replaced)]),
+            ("// replaced: T-34. T-18: silent", &[("T-34", Replaced), ("T-18", Plain)]),
             ("/// T-38a: what a closing transport takes", &[("T-38a", Plain)]),
             ("check(7); // T-46", &[("T-46", Plain)]),
             ("// as T-40 says", &[]),

@@ -41,7 +41,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 proptest! {
     #[test]
     fn timers_do_what_a_searched_list_does(moves in moves()) {
-        // L-18, L-21, L-22, L-23
+        // L-18, L-21, replaced: L-22, L-23
         let (mut timers, mut model) = (Timers::new(), Model::default());
         let (mut keys, mut now) = (Vec::new(), 0);
         for step in moves {
@@ -107,7 +107,7 @@ fn heap_after(timers: usize, cancelled: usize) -> usize {
 
 #[test]
 fn the_heap_is_swept_when_more_than_half_of_more_than_a_hundred_are_stale() {
-    // L-22
+    // replaced: L-22
     assert_eq!(heap_after(101, 50), 101);
     assert_eq!(heap_after(101, 51), 50);
     assert_eq!(heap_after(100, 99), 100);
@@ -130,7 +130,7 @@ fn stale_times_at_the_head_are_dropped_when_the_heap_is_tidied() {
 
 #[test]
 fn a_key_never_names_a_later_timer_in_the_same_place() {
-    // L-23
+    // replaced: L-23
     let mut timers = Timers::new();
     let old = timers.insert(Duration::from_secs(1), "old");
     assert_eq!(timers.pop_due(Duration::from_secs(1)), Some("old"));

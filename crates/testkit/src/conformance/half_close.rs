@@ -118,7 +118,7 @@ async fn write_eof_again_does_nothing(stage: Stage) {
     pair.right.log.assert(&[Event::Made, Event::Eof]);
 }
 
-// replaced: T-40. T-30: after write_eof a write is closed, and is not sent behind the end.
+// replaced: T-40, T-30: after write_eof a write is closed, and is not sent behind the end.
 async fn nothing_is_written_after_write_eof(stage: Stage) {
     let pair = stage.lasting_pair().await;
     let stuffed = stage.stuff(&pair.left, &pair.right).await;

@@ -161,7 +161,7 @@ async fn a_failing_connection_lost_still_frees_the_peer(stage: Stage) {
     stage.assert_reported(&["connection_lost", "panics on purpose"]);
 }
 
-// T-05, replaced: T-40
+// replaced: T-05, T-40
 async fn after_the_loss_every_method_answers(stage: Stage) {
     let ends: [&[Call]; 4] = [&[CLOSE], &[ABORT], &[WHISPER, CLOSE], &[FAIL]];
     for end in ends {

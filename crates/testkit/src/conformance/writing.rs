@@ -223,7 +223,7 @@ async fn a_peer_that_dies_during_the_last_flush_is_told(stage: Stage) {
     assert!(cause.is_os_error(), "the cause is not the system's: {cause}");
 }
 
-// replaced: T-40. T-30: after the end there is no error, and nothing is sent.
+// replaced: T-40, T-30: after the end there is no error, and nothing is sent.
 async fn after_the_end_writes_are_closed(stage: Stage) {
     let ends: [fn(&Transport); 3] =
         [Transport::close, Transport::abort, |transport| transport.fail(failure())];

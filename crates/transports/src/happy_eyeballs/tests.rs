@@ -21,7 +21,7 @@ fn families_alternate_after_the_extra_entries_of_the_first() {
             "{addresses} {first_family_count}"
         );
     };
-    // C-08
+    // replaced: C-08
     check("abcXY", 1, "aXbYc");
     check("abcXY", 2, "abXcY");
     check("abcXY", 3, "abcXY");
