@@ -100,7 +100,7 @@ fn steps(metadata: &Metadata) -> Vec<Step> {
         Step::call("format", shell::cargo(["fmt", "--all", "--check"])),
         Step::look("layers", "cargo xtask layers", layers::check),
         Step::look("crates", "cargo xtask crates", crates::check),
-        Step::look("semantics", "cargo xtask semantics", semantics::check),
+        Step::look("semantics", "cargo xtask semantics --deny", semantics::check),
         Step::call("lints", shell::cargo(clippy)),
         Step::call("docs", docs),
     ];
