@@ -77,7 +77,7 @@ pub trait Deferred: 'static {
     /// The number of the step in which work was last added, or 0 if the work is not to be held.
     ///
     /// When a step ends, an entry that this very step has touched is held, for 16 steps at most, so that the
-    /// next one can add to it. It only answers: the loop is asking, and cannot be asked meanwhile.
+    /// next one can add to it.
     fn touched(&self) -> u64;
 
     /// Does the work. The entry has left the list by then and may be put on it again.
@@ -159,25 +159,26 @@ impl Steps {
         self.waiting.set(list.len());
     }
 
-    /// Takes out the entry at `place`, unless it may still be held.
-    fn next(&self, place: usize, may_hold: bool) -> Found {
+    /// Takes out the entry at `place`.
+    #[inline]
+    fn take(&self, place: usize) -> Option<Waiting> {
         let mut list = self.list.borrow_mut();
-        let Some(entry) = list.get(place) else { return Found::Nothing };
-        let number = self.number.get();
-        if may_hold && number - entry.since < HELD_AT_MOST && entry.work.touched() == number {
-            return Found::Held;
-        }
-        let due = if place == 0 { list.pop_front() } else { list.remove(place) };
+        let entry = if place == 0 { list.pop_front() } else { list.remove(place) };
         self.waiting.set(list.len());
-        due.map_or(Found::Nothing, |entry| Found::Due(entry.work))
+        entry
     }
-}
 
-/// What is found at a place of the list.
-enum Found {
-    Held,
-    Due(Rc<dyn Deferred>),
-    Nothing,
+    /// Puts an entry back where it was; what has joined meanwhile is behind it.
+    #[inline]
+    fn put_back(&self, place: usize, entry: Waiting) {
+        let mut list = self.list.borrow_mut();
+        let place = place.min(list.len());
+        match place {
+            0 => list.push_front(entry),
+            _ => list.insert(place, entry),
+        }
+        self.waiting.set(list.len());
+    }
 }
 
 /// What a step does, for reports.
@@ -301,15 +302,15 @@ impl Core {
         let mut offered = false;
         let mut held = 0;
         for _ in 0..steps.waiting.get() {
-            let work = match steps.next(held, reason == OfferReason::StepEnded) {
-                Found::Held => {
-                    held += 1;
-                    continue;
-                }
-                Found::Due(work) => work,
-                // An offer has asked for all of it meanwhile.
-                Found::Nothing => break,
-            };
+            // None is left if an offer has asked for all of it meanwhile.
+            let Some(entry) = steps.take(held) else { break };
+            // Nothing is borrowed while the entry is asked: it may put off more, or ask for all of it.
+            if reason == OfferReason::StepEnded && self.may_be_held(&entry) {
+                steps.put_back(held, entry);
+                held += 1;
+                continue;
+            }
+            let work = entry.work;
             offered = true;
             steps.offers.set(steps.offers.get() + 1);
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work.offer(reason))) {
@@ -318,6 +319,20 @@ impl Core {
             }
         }
         offered
+    }
+
+    fn may_be_held(&self, entry: &Waiting) -> bool {
+        let number = self.steps.number.get();
+        if number - entry.since >= HELD_AT_MOST {
+            return false;
+        }
+        match catch_unwind(AssertUnwindSafe(|| entry.work.touched())) {
+            Ok(touched) => touched == number,
+            Err(payload) => {
+                caught::discard(payload);
+                false
+            }
+        }
     }
 
     /// Puts work off to the end of the step.

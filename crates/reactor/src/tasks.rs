@@ -25,7 +25,7 @@ use crate::report::Report;
 use crate::steps::Doing;
 use crate::{LoopError, LoopHandle};
 
-#[cfg(test)]
+#[cfg(all(not(loom), test))]
 mod tests;
 
 /// Where a task lives, and what it is called: known to its wakers in any thread.

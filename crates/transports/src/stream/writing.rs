@@ -130,13 +130,15 @@ impl<W: Wire> Connection<W> {
         loop {
             let (offered, taken) = self.send_once(pieces, offset)?;
             self.sent.set(self.sent.get() + taken as u64);
-            let mut buffer = self.buffer.borrow_mut();
-            let buffered = buffer.len();
-            let spent = buffer.advance(taken.min(buffered));
-            let done = buffer.is_empty() && pieces.is_empty();
-            drop(buffer);
-            drop(spent);
-            if done {
+            let buffered = {
+                let mut buffer = self.buffer.borrow_mut();
+                let buffered = buffer.len();
+                let spent = buffer.advance(taken.min(buffered));
+                drop(buffer);
+                drop(spent);
+                buffered
+            };
+            if pieces.is_empty() && taken == buffered {
                 return Ok(());
             }
             offset += taken.saturating_sub(buffered);
