@@ -1,4 +1,4 @@
-//! Tasks.
+//! Tasks: spawned, joined, cancelled, and dropped with their loop.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Timers.
+//! Timers: their order, their time, and cancelling them.
 
 mod support;
 
