@@ -70,7 +70,7 @@ impl From<io::Error> for Cause {
     }
 }
 
-/// The kind is kept, and the number of the operating system; else the cause is the error's source.
+/// The kind is kept, and the number of the operating system; else the cause is what the error carries (`get_ref`).
 impl From<Cause> for io::Error {
     fn from(cause: Cause) -> io::Error {
         match cause.0.raw_os_error() {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::{
     Address, AtEof, Cause, Change, Flow, Incoming, Lent, Outcome, PeerName, Protocol, RawTransport,
-    ReadSource, Slot, Transport, TransportStatistics, Waiters, WithProtocolError, WriteLimits,
+    ReadSource, Slot, Transport, TransportStatistics, Waiter, Waiters, WithProtocolError, WriteLimits,
 };
 
 /// The transport. What a loop would do with it is [`made`](Fake::made), [`feed`](Fake::feed) and so on.
@@ -194,7 +194,7 @@ impl RawTransport for Fake {
         self.flow()
     }
 
-    fn poll_flush(&self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&self, _waiter: &Waiter, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.note("poll_flush");
         Poll::Ready(Ok(()))
     }
@@ -284,11 +284,11 @@ impl RawTransport for Fake {
         }
     }
 
-    fn poll_closed(&self, context: &mut Context<'_>) -> Poll<Option<Cause>> {
+    fn poll_closed(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<Option<Cause>> {
         if self.lost.get() {
             return Poll::Ready(self.cause());
         }
-        self.closed.register(context.waker());
+        self.closed.register(waiter, context.waker());
         Poll::Pending
     }
 

@@ -43,5 +43,5 @@ pub use protocol::{AtEof, Protocol};
 pub use raw::{Change, RawTransport, TransportStatistics, WithProtocolError};
 pub use slot::{Lent, Slot};
 pub use transport::{Closed, Flush, Transport, WeakTransport};
-pub use waiters::Waiters;
+pub use waiters::{Waiter, Waiters};
 pub use write_buffer::{Spent, WriteBuffer};

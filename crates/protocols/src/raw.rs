@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{Address, Cause, Flow, Protocol, Transport, WriteLimits};
+use crate::{Address, Cause, Flow, Protocol, Transport, Waiter, WriteLimits};
 
 /// Makes the next protocol of the present one; see [`Transport::wrap_protocol`].
 pub type Change = Box<dyn FnOnce(Box<dyn Protocol>) -> Box<dyn Protocol>>;
@@ -39,7 +39,7 @@ pub trait RawTransport: 'static {
     fn writelines(&self, lines: &[&[u8]]) -> Flow;
 
     /// Offers everything to the system; ready when nothing waits any more, an error once bytes were lost.
-    fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Ends the writing direction, after what was written before.
     fn write_eof(&self) -> io::Result<()>;
@@ -102,7 +102,7 @@ pub trait RawTransport: 'static {
     fn rebind(&self, handle: Transport);
 
     /// Ready with the cause once `connection_lost` was delivered, or the loop closed.
-    fn poll_closed(&self, context: &mut Context<'_>) -> Poll<Option<Cause>>;
+    fn poll_closed(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<Option<Cause>>;
 
     /// Whether the peer was seen to hang up.
     fn peer_hung_up(&self) -> bool;

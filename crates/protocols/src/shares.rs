@@ -3,6 +3,7 @@
 use std::any::type_name;
 use std::cell::{RefCell, RefMut};
 use std::io;
+use std::panic::resume_unwind;
 use std::rc::Rc;
 
 use crate::{AtEof, Cause, Incoming, Protocol, Transport};
@@ -10,7 +11,7 @@ use crate::{AtEof, Cause, Incoming, Protocol, Transport};
 /// A share: whoever made the protocol keeps another and looks at it between callbacks.
 ///
 /// A share that is borrowed when a callback is due ends its connection with an error that says so, and the
-/// callback does not come; that includes `connection_lost`.
+/// callback does not come. That includes `connection_lost`, of which only a report is left.
 impl<P: Protocol + ?Sized> Protocol for Rc<RefCell<P>> {
     fn connection_made(&mut self, transport: &Transport) {
         if let Some(mut protocol) = ours(self, transport) {
@@ -39,8 +40,10 @@ impl<P: Protocol + ?Sized> Protocol for Rc<RefCell<P>> {
     }
 
     fn connection_lost(&mut self, transport: &Transport, cause: Option<Cause>) {
-        if let Some(mut protocol) = ours(self, transport) {
-            protocol.connection_lost(transport, cause);
+        match self.try_borrow_mut() {
+            Ok(mut protocol) => protocol.connection_lost(transport, cause),
+            // There is nothing left to fail: the transport reports this as it does a panic.
+            Err(_) => resume_unwind(Box::new(busy::<P>().to_string())),
         }
     }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::{
     Above, Address, AtEof, Cause, Change, Flow, Gate, Incoming, Layer, Lent, Protocol,
-    RawTransport, Slot, Transport, TransportStatistics, WithProtocolError, WriteLimits,
+    RawTransport, Slot, Transport, TransportStatistics, Waiter, WithProtocolError, WriteLimits,
 };
 
 /// The layer that does nothing: calls go down and callbacks come up as if it were not there.
@@ -160,8 +160,8 @@ impl RawTransport for Upper {
         self.below().raw().writelines(lines)
     }
 
-    fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.below().raw().poll_flush(context)
+    fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.below().raw().poll_flush(waiter, context)
     }
 
     fn write_eof(&self) -> io::Result<()> {
@@ -244,8 +244,8 @@ impl RawTransport for Upper {
         }
     }
 
-    fn poll_closed(&self, context: &mut Context<'_>) -> Poll<Option<Cause>> {
-        self.below().raw().poll_closed(context)
+    fn poll_closed(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<Option<Cause>> {
+        self.below().raw().poll_closed(waiter, context)
     }
 
     fn peer_hung_up(&self) -> bool {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::{
     Address, Cause, Flow, LimitsError, Protocol, RawTransport, TransportStatistics,
-    WithProtocolError, WriteLimits,
+    Waiter, WithProtocolError, WriteLimits,
 };
 
 /// The handle on a connection, as its protocol sees it.
@@ -56,7 +56,8 @@ impl Transport {
     /// Sends `data`, which is copied if it cannot be sent at once.
     ///
     /// It never blocks. Inside a step of the loop (a callback, a step of a task) the bytes are gathered, and
-    /// what the step wrote leaves together when it ends; 64 KiB leave at once. A process that ends before
+    /// what the step wrote leaves together when it ends. Much leaves at once: 64 KiB in all, a piece of 16 KiB,
+    /// or more than the high limit. A process that ends before
     /// the step does (`process::exit`, `exec`, a kill) loses them: [`flush`](Transport::flush) first.
     ///
     /// The answer says whether to go on; [`Flow::Closed`] means that the bytes were dropped. A closing
@@ -98,7 +99,7 @@ impl Transport {
     ///
     /// Dropping the future changes nothing about the bytes.
     pub fn flush(&self) -> Flush {
-        Flush(self.clone())
+        Flush { transport: self.clone(), waiter: Waiter::new() }
     }
 
     /// Ends the writing direction: what was written before is sent, then the peer reads the end of the
@@ -221,7 +222,7 @@ impl Transport {
     ///
     /// Dropping the future changes nothing; any number may wait.
     pub fn closed(&self) -> Closed {
-        Closed(self.clone())
+        Closed { transport: self.clone(), waiter: Waiter::new() }
     }
 }
 
@@ -433,28 +434,34 @@ impl fmt::Debug for Face {
 }
 
 /// The future of [`Transport::closed`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
-pub struct Closed(Transport);
+pub struct Closed {
+    transport: Transport,
+    waiter: Waiter,
+}
 
 impl Future for Closed {
     type Output = Option<Cause>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Cause>> {
-        self.0.raw().poll_closed(context)
+        self.transport.raw().poll_closed(&self.waiter, context)
     }
 }
 
 /// The future of [`Transport::flush`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
-pub struct Flush(Transport);
+pub struct Flush {
+    transport: Transport,
+    waiter: Waiter,
+}
 
 impl Future for Flush {
     type Output = io::Result<()>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.raw().poll_flush(context)
+        self.transport.raw().poll_flush(&self.waiter, context)
     }
 }
 

@@ -14,6 +14,9 @@ const KEPT_FROM: usize = 4 * 1024;
 /// A chunk of copied bytes is not grown beyond this: the next chunk begins.
 const CHUNK: usize = 64 * 1024;
 
+/// A store that has held more chunks than this is freed when it is empty.
+const MOST_SPARE_CHUNKS: usize = 64;
+
 /// The bytes that a transport has accepted and the system has not taken yet, in order.
 ///
 /// Small pieces are gathered into one run, large [`Bytes`] are kept without a copy. An empty buffer holds
@@ -242,7 +245,7 @@ impl Store {
     /// Puts an empty store away for the next buffer of the thread; a large one is freed.
     #[inline]
     fn keep(self: Box<Self>) {
-        if self.run.capacity() <= CHUNK {
+        if self.run.capacity() <= CHUNK && self.rest.capacity() <= MOST_SPARE_CHUNKS {
             // A thread that is ending keeps nothing: the store is dropped then.
             let _kept = SPARE.try_with(|spare| spare.set(Some(self)));
         }

@@ -96,7 +96,8 @@ pub enum OfferReason {
     Waiting,
     /// The loop stops running.
     Leaving,
-    /// [`LoopHandle::offer_all`](crate::LoopHandle::offer_all) was called.
+    /// [`LoopHandle::offer_all`](crate::LoopHandle::offer_all) was called, maybe inside of a user's call: no
+    /// callback may be delivered now. What is owed goes back on the list.
     Asked,
     /// The loop is being closed: there will be no other chance, and no callback is delivered any more.
     Closing,
@@ -288,7 +289,8 @@ impl Core {
         let in_step = steps.in_step.replace(false);
         for _ in 0..ROUNDS {
             let offered = self.round(reason);
-            if !offered || !steps.is_anything_waiting() || reason == OfferReason::Closing {
+            let once = matches!(reason, OfferReason::Asked | OfferReason::Closing);
+            if !offered || !steps.is_anything_waiting() || once {
                 break;
             }
         }

@@ -221,3 +221,71 @@ impl<P> Drop for Guarded<P> {
         self.tripwire.user_code("the protocol's destructor");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_protocols::Protocol;
+
+    use super::Tripwire;
+
+    struct Nothing;
+
+    impl Protocol for Nothing {}
+
+    /// What trips it, from inside `frame`.
+    fn check(inside: impl FnOnce(&Tripwire), trips: &[&str]) {
+        let tripwire = Tripwire::new();
+        inside(&tripwire);
+        assert_eq!(tripwire.trips(), trips);
+    }
+
+    #[test]
+    fn a_callback_inside_a_call_trips_it() {
+        check(
+            |tripwire| {
+                let _call = tripwire.call("write");
+                let _callback = tripwire.callback("pause_writing");
+            },
+            &["pause_writing() ran inside write()"],
+        );
+    }
+
+    #[test]
+    fn a_callback_inside_a_callback_trips_it() {
+        check(
+            |tripwire| {
+                let _outer = tripwire.callback("data_received");
+                let _inner = tripwire.callback("connection_lost");
+            },
+            &["connection_lost() ran inside data_received()"],
+        );
+    }
+
+    #[test]
+    fn a_destructor_inside_a_call_trips_it() {
+        check(
+            |tripwire| {
+                let protocol = tripwire.guard(Nothing);
+                let _call = tripwire.call("abort");
+                drop(protocol);
+            },
+            &["the protocol's destructor ran inside abort()"],
+        );
+    }
+
+    #[test]
+    fn calls_inside_callbacks_and_one_after_another_do_not() {
+        check(
+            |tripwire| {
+                let callback = tripwire.callback("data_received");
+                drop(tripwire.call("write"));
+                tripwire.user_code("a closure");
+                drop(callback);
+                drop(tripwire.call("close"));
+                drop(tripwire.callback("connection_lost"));
+                drop(tripwire.guard(Nothing));
+            },
+            &[],
+        );
+    }
+}

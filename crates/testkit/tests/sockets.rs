@@ -76,6 +76,7 @@ fn a_reset_is_the_cause_of_the_loss_and_nobody_elses_business() {
         log.assert(&[Event::Made, Event::Lost(Some(ErrorKind::ConnectionReset))]);
         let cause = log.cause().expect("a cause");
         assert_eq!(cause.raw_os_error(), Some(rustix::io::Errno::CONNRESET.raw_os_error()));
+        turns(5).await;
         assert!(reports.borrow().is_empty());
     });
 }
@@ -151,6 +152,7 @@ fn a_write_to_a_peer_that_is_gone_fails_later_and_silently() {
             turns(1).await;
         }
         assert!(log.cause().expect("a cause").is_os_error());
+        turns(5).await;
         assert!(reports.borrow().is_empty());
     });
 }
@@ -231,6 +233,7 @@ fn the_descriptor_is_closed_right_after_the_loss() {
                 log.lost().await;
                 // The task goes on in the turn of the loss, with the handle still in hand.
                 assert_eq!(open_descriptors(), counted - 1);
+                turns(5).await;
                 assert_eq!(reports.borrow().len(), usize::from(fails));
                 drop((transport, far));
             });

@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
 use rustix::io::Errno;
-use tidegate_protocols::{Flow, Transport};
-use tidegate_reactor::{Interest, LoopHandle, Queued, Readiness, Watcher};
+use tidegate_protocols::{Cause, Flow, Transport};
+use tidegate_reactor::{EventLoop, Interest, LoopHandle, Queued, Readiness, Watcher};
 use tidegate_testkit::{Callback, Event, Log, Recorder, run};
 use tidegate_transports::stream::{self, StreamOptions, Wire};
 
@@ -342,4 +344,89 @@ fn the_end_is_shut_down_once_and_last() {
         let asked: Vec<_> = asked.into_iter().filter(|it| !matches!(it, Asked::Read(_))).collect();
         assert_eq!(asked, [pieces(b"abcd"), pieces(b"cd"), Asked::ShutDown]);
     });
+}
+
+// T-11 T-17: a readiness that was found before the reading stopped is not used.
+#[test]
+fn a_stale_readiness_is_not_read() {
+    run(async {
+        let stops: [fn(&Transport); 3] =
+            [Transport::pause_reading, Transport::close, Transport::abort];
+        for stop in stops {
+            let scene = scene(Recorder::new(), &[], &[]).await;
+            scene.wire.reads.borrow_mut().push_back(Ok(b"stale"));
+            stop(&scene.transport);
+            let readiness = Readiness { readable: true, writable: true, hung_up: false };
+            scene.wire.watcher.clone().ready(readiness);
+            settle().await;
+            assert_eq!(scene.log.received_len(), 0);
+            assert!(scene.wire.asked.borrow().is_empty());
+        }
+    });
+}
+
+// replaced: T-31: small writes are offered at once when together they reach 64 KiB, or pass a lower high mark.
+#[test]
+fn writes_that_add_up_are_offered_before_the_step_ends() {
+    run(async {
+        // the high mark, the length of each write, and how many are taken in before they are offered
+        for (high, length, gathered) in [(65_536, 8_192, 7), (1_000, 250, 4), (1_000_000, 8_192, 7)]
+        {
+            let scene = scene(Recorder::new(), &[], &[]).await;
+            scene.transport.set_write_buffer_limits(Some(high), None).expect("a limit");
+            for _ in 0..gathered {
+                scene.transport.write(&vec![1; length]);
+            }
+            assert!(scene.wire.writes_asked().is_empty(), "offered below {high}");
+            scene.transport.write(&vec![1; length]);
+            let sent: usize = scene.wire.writes_asked().iter().flatten().map(Vec::len).sum();
+            assert_eq!(sent, (gathered + 1) * length, "not offered at {high}");
+            assert_eq!(scene.transport.get_write_buffer_size(), 0);
+        }
+    });
+}
+
+// replaced: T-31: so do these, whatever waits.
+#[test]
+fn flushing_and_ending_offer_at_once() {
+    run(async {
+        let offers: [fn(&Transport); 5] = [
+            |transport| {
+                let flushed = pin!(transport.flush()).poll(&mut Context::from_waker(Waker::noop()));
+                assert!(flushed.is_ready());
+            },
+            |transport| transport.write_eof().expect("a half close"),
+            Transport::close,
+            Transport::abort,
+            |transport| transport.fail(Cause::from(io::Error::from(Errno::TIMEDOUT))),
+        ];
+        for offer in offers {
+            let scene = scene(Recorder::new(), &[], &[]).await;
+            scene.transport.write(b"a few bytes");
+            assert!(scene.wire.writes_asked().is_empty());
+            offer(&scene.transport);
+            assert_eq!(scene.wire.writes_asked(), [[b"a few bytes".to_vec()]]);
+        }
+    });
+}
+
+// replaced: T-31: what was refused before is not offered again by an abort.
+#[test]
+fn an_abort_does_not_offer_what_was_refused() {
+    run(async {
+        let scene = scene(Recorder::new(), &[], &[Err(Errno::WOULDBLOCK)]).await;
+        scene.transport.write(&[0; 65_536]);
+        scene.transport.abort();
+        scene.log.lost().await;
+        assert_eq!(scene.wire.writes_asked().len(), 1);
+    });
+}
+
+// replaced: T-31: a write that is made in no step of the loop leaves at once.
+#[test]
+fn a_write_outside_of_every_step_is_offered_at_once() {
+    let event_loop = EventLoop::new().expect("a loop");
+    let scene = event_loop.run_until_complete(scene(Recorder::new(), &[], &[])).expect("a scene");
+    scene.transport.write(b"now");
+    assert_eq!(scene.wire.writes_asked(), [[b"now".to_vec()]]);
 }

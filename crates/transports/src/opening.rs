@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tidegate_protocols::{
-    Address, Cause, Layer, Protocol, Transport, Waiters, WriteLimits, layer::stack,
+    Address, Cause, Layer, Protocol, Transport, Waiter, Waiters, WriteLimits, layer::stack,
 };
 use tidegate_reactor::{Interest, LoopHandle};
 
@@ -113,6 +113,7 @@ pub(crate) struct Connected {
 pub(crate) struct Opening {
     wire: Transport,
     verdict: Rc<Verdict>,
+    waiter: Waiter,
     layered: bool,
     taken: bool,
 }
@@ -147,7 +148,7 @@ impl Opening {
         };
         let make = |watcher| Socket::new(handle, descriptor, Interest::NONE, watcher);
         let wire = stream::open(handle, make, protocol, options)?;
-        Ok(Opening { wire, verdict, layered, taken: false })
+        Ok(Opening { wire, verdict, waiter: Waiter::new(), layered, taken: false })
     }
 }
 
@@ -156,7 +157,7 @@ impl Future for Opening {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(outcome) = self.verdict.outcome.take() else {
-            self.verdict.waiters.register(context.waker());
+            self.verdict.waiters.register(&self.waiter, context.waker());
             return Poll::Pending;
         };
         self.taken = true;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tidegate_protocols::{Protocol, Waiters};
+use tidegate_protocols::{Protocol, Waiter, Waiters};
 use tidegate_reactor::{LoopHandle, timeout};
 
 use crate::errors::ServerError;
@@ -324,11 +324,12 @@ impl Core {
 
     /// Waits until the server is closed and its last connection is gone.
     async fn gone(&self) {
+        let waiter = Waiter::new();
         poll_fn(|context| {
             if self.is_gone() {
                 return Poll::Ready(());
             }
-            self.waiters.register(context.waker());
+            self.waiters.register(&waiter, context.waker());
             Poll::Pending
         })
         .await;

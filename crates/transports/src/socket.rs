@@ -13,6 +13,13 @@ use tidegate_reactor::{Interest, LoopHandle, Source, Watcher};
 
 use crate::wire::Wire;
 
+/// No send raises SIGPIPE.
+#[cfg(not(target_vendor = "apple"))]
+const QUIET: SendFlags = SendFlags::NOSIGNAL;
+/// Here there is no such flag, and Rust's start-up has ignored the signal.
+#[cfg(target_vendor = "apple")]
+const QUIET: SendFlags = SendFlags::empty();
+
 /// A connected, non-blocking stream socket that is registered with a loop.
 ///
 /// Sends never raise SIGPIPE. Dropping it deregisters the descriptor, then closes it.
@@ -41,12 +48,12 @@ impl Wire for Socket {
     }
 
     fn write(&self, from: &[u8]) -> io::Result<usize> {
-        Ok(net::send(self.0.get_ref(), from, SendFlags::NOSIGNAL)?)
+        Ok(net::send(self.0.get_ref(), from, QUIET)?)
     }
 
     fn write_vectored(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut nothing_else = SendAncillaryBuffer::default();
-        Ok(sendmsg(self.0.get_ref(), from, &mut nothing_else, SendFlags::NOSIGNAL)?)
+        Ok(sendmsg(self.0.get_ref(), from, &mut nothing_else, QUIET)?)
     }
 
     fn shutdown_write(&self) -> io::Result<()> {
@@ -95,7 +102,7 @@ fn unix_address_of(unix: &rustix::net::SocketAddrUnix) -> Address {
         return Address::Unix(UnixAddress::path(std::ffi::OsStr::from_bytes(path)));
     }
     #[cfg(target_os = "linux")]
-    if let Some(name) = unix.abstract_name() {
+    if let Some(name) = unix.abstract_name().filter(|name| !name.is_empty()) {
         return Address::Unix(UnixAddress::abstract_name(name));
     }
     Address::Unnamed

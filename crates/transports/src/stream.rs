@@ -37,7 +37,7 @@ pub trait Attached: 'static {
     fn detached(&self, member: usize);
 }
 
-/// Is called once, directly after `connection_made` has returned.
+/// Is called once, directly after `connection_made` has returned or panicked; never if the loop closes first.
 pub type Greeted = Box<dyn FnOnce(&Transport)>;
 
 /// What a stream transport is opened with.
@@ -213,6 +213,9 @@ impl<W: Wire> Connection<W> {
     /// Delivers `connection_made`, then lets the bytes flow.
     fn greet(&self) {
         let Some(face) = self.face() else { return };
+        if self.slot.is_lent() {
+            return self.queue_again();
+        }
         self.greeted.set(true);
         self.callback("connection_made", |protocol| protocol.connection_made(&face));
         self.life.set(self.life.get().on(LifeEvent::Greeted));
@@ -220,13 +223,24 @@ impl<W: Wire> Connection<W> {
         if !self.life.get().is_over() {
             self.update_interest();
         }
+        // Notices that fell due before the greeting, and a close before it, go on from here.
+        if self.owes_callbacks() {
+            self.enlist();
+        }
         if let Some(greeted) = self.at_greeting.take() {
             greeted(&face);
         }
-        // Notices that fell due before the greeting, and a close before it, go on from here.
-        if self.owed.get().due().is_some() || self.life.get() == Life::Draining {
-            self.enlist();
-        }
+    }
+
+    /// Whether a notice is due, or a close to be finished.
+    fn owes_callbacks(&self) -> bool {
+        self.owed.get().due().is_some() || self.life.get() == Life::Draining
+    }
+
+    /// Somebody looks at the protocol and runs the loop meanwhile: the callback is for a later turn.
+    fn queue_again(&self) {
+        // A loop that is closed has no later turn, and calls nobody.
+        let _closed = self.handle.queue(self.share());
     }
 
     /// What reports call this connection.
@@ -268,6 +282,8 @@ impl<W: Wire> Queued for Connection<W> {
             self.greet();
         } else if self.life.get() == Life::Losing {
             self.lose();
+        } else {
+            self.settle();
         }
     }
 
@@ -279,8 +295,7 @@ impl<W: Wire> Queued for Connection<W> {
 /// A connection is on the step's list with bytes to offer, notices to deliver, or a close to finish.
 impl<W: Wire> Deferred for Connection<W> {
     fn touched(&self) -> u64 {
-        let only_bytes = self.owed.get().due().is_none() && self.life.get() != Life::Draining;
-        if only_bytes { self.touched.get() } else { 0 }
+        if self.owes_callbacks() { 0 } else { self.touched.get() }
     }
 
     fn offer(self: Rc<Self>, reason: OfferReason) {
@@ -288,8 +303,12 @@ impl<W: Wire> Deferred for Connection<W> {
         if !self.refused.get() {
             self.offer_buffer();
         }
-        if reason != OfferReason::Closing {
-            self.settle();
+        match reason {
+            OfferReason::Closing => {}
+            // Somebody's call is on the stack: what is owed waits for the end of the step.
+            OfferReason::Asked if self.owes_callbacks() => self.enlist(),
+            OfferReason::Asked => {}
+            _ => self.settle(),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, Protocol as IpProtocol, SocketType, sockopt};
-use tidegate_protocols::Waiters;
+use tidegate_protocols::{Waiter, Waiters};
 use tidegate_reactor::{Interest, LoopHandle, Readiness, Source, Watcher};
 
 use crate::addresses::Candidate;
@@ -73,7 +73,10 @@ pub(crate) async fn connect(
 }
 
 /// The wait for a connection in progress.
-struct InProgress(Rc<Progress>);
+struct InProgress {
+    progress: Rc<Progress>,
+    waiter: Waiter,
+}
 
 struct Progress {
     address: SocketAddr,
@@ -97,11 +100,11 @@ impl InProgress {
         });
         let source = Source::new(handle, descriptor, Interest::WRITE, progress.clone())?;
         *progress.source.borrow_mut() = Some(source);
-        Ok(InProgress(progress))
+        Ok(InProgress { progress, waiter: Waiter::new() })
     }
 
     fn take_source(&self) -> Option<Source<OwnedFd>> {
-        self.0.source.borrow_mut().take()
+        self.progress.source.borrow_mut().take()
     }
 }
 
@@ -109,8 +112,8 @@ impl Future for InProgress {
     type Output = io::Result<OwnedFd>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.0.decided.get() {
-            self.0.waiters.register(context.waker());
+        if !self.progress.decided.get() {
+            self.progress.waiters.register(&self.waiter, context.waker());
             return Poll::Pending;
         }
         let source = self.take_source().expect("polled after it was ready");

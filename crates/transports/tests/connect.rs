@@ -4,7 +4,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{self};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::pin::pin;
 use std::task::Poll;
@@ -15,12 +15,12 @@ use tidegate_protocols::{Address, Protocol, Transport};
 use tidegate_reactor::{LoopError, LoopHandle, TimeoutError, resolve, timeout};
 use tidegate_testkit::{alone, open_descriptors, run, watched};
 use tidegate_transports::{
-    ArgumentError, BindError, ConnectError, Family, Target, connect_accepted_socket,
-    create_connection,
+    ArgumentError, BindError, ConnectError, CreateConnection, Family, Target,
+    connect_accepted_socket, create_connection,
 };
 
 mod support;
-use support::{BlackHole, Refusing, inner, listener, turns};
+use support::{BlackHole, Refusing, inner, listener, turns, until};
 
 /// A protocol that does nothing.
 struct Idle;
@@ -175,6 +175,49 @@ fn all_refusals_are_kept_in_order() {
         }
         assert!(error.to_string().starts_with("Multiple exceptions: "), "{error}");
     });
+}
+
+#[test]
+fn families_take_turns_unless_told_otherwise() {
+    run(async {
+        let nobody = [Refusing::new(), Refusing::new()];
+        let [first, second] = nobody.each_ref().map(|nobody| nobody.address);
+        // Port 1 is nobody's.
+        let other = SocketAddr::from((Ipv6Addr::LOCALHOST, 1));
+        let addresses = vec![first, second, other];
+        let connecting = || create_connection(never, addresses.clone());
+        let check = async |connecting: CreateConnection<_>, expected: [SocketAddr; 3]| {
+            let error = connecting.await.expect_err("nobody listens");
+            let kept = inner::<ConnectError>(&error).expect("all of them");
+            let tried: Vec<_> = kept.attempts.iter().map(|(address, _)| *address).collect();
+            assert_eq!(tried, expected);
+        };
+        // replaced: C-08: the default
+        check(connecting(), [first, other, second]).await;
+        // C-08
+        check(connecting().interleave(2), [first, second, other]).await;
+        check(connecting().interleave(0), [first, second, other]).await;
+        check(connecting().happy_eyeballs_delay(None), [first, second, other]).await;
+        let both = connecting().happy_eyeballs_delay(None).interleave(1);
+        check(both, [first, other, second]).await;
+    });
+}
+
+#[test]
+fn an_attempt_that_nobody_looks_at_keeps_the_loop_asleep() {
+    run(async {
+        let (_listener, address) = listener();
+        let mut connecting = create_connection(|| Idle, address).into_future();
+        assert!(poll_once(&mut connecting).await.is_none());
+        let handle = LoopHandle::current()?;
+        until(|| handle.statistics().events > 0).await;
+        let before = handle.statistics().events;
+        turns(20).await;
+        assert_eq!(handle.statistics().events, before);
+        assert!(!connecting.await?.is_closing());
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
 }
 
 #[test]

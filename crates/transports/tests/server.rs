@@ -147,8 +147,12 @@ fn wait_closed_waits_for_the_close_and_for_the_last_client() {
 fn a_server_closed_without_clients_is_gone_at_once() {
     run(async {
         let server = create_server(|| Idle, LOOPBACK).await?;
+        let waiting = LoopHandle::current()?.spawn(server.wait_closed())?;
+        turns(2).await;
+        assert!(!waiting.is_finished());
         server.close();
         // S-31
+        waiting.await.expect("the task lives");
         server.wait_closed().await;
         Ok::<(), io::Error>(())
     })

@@ -89,9 +89,9 @@ fn lines_are_a_users_code_and_come_before_the_transport() {
 fn closed_resolves_with_the_cause() {
     let (fake, transport) = Fake::new(Diary::default());
     let closed = transport.closed();
-    assert!(poll(closed.clone()).is_pending());
+    assert!(poll(transport.closed()).is_pending());
     transport.fail(Cause::from(io::Error::other("on purpose")));
-    assert!(poll(closed.clone()).is_pending());
+    assert!(poll(transport.closed()).is_pending());
     fake.lose();
     let Poll::Ready(Some(cause)) = poll(closed) else { panic!("it is closed") };
     assert_eq!(cause.to_string(), "on purpose");

@@ -18,6 +18,7 @@ pub(super) const CASES: &[Case] = &[
     case!(the_write_that_pauses_says_so_and_the_callback_follows, |can| can.exact_sizes),
     case!(resuming_is_at_or_below_the_low_mark, |can| can.exact_sizes),
     case!(a_pause_comes_before_whatever_was_queued),
+    case!(a_pause_before_the_greeting_comes_after_it),
     case!(new_limits_pause_at_once_and_never_resume),
     case!(resume_follows_every_pause),
     case!(a_resume_may_write_to_another_transport),
@@ -110,7 +111,7 @@ async fn the_write_that_pauses_says_so_and_the_callback_follows(stage: Stage) {
     assert_eq!(pair.left.statistics().paused_for, None);
 }
 
-// T-47
+// replaced: T-47: at or below stays.
 async fn resuming_is_at_or_below_the_low_mark(stage: Stage) {
     let waited = Rc::new(Cell::new(None));
     let share = waited.clone();
@@ -149,6 +150,17 @@ async fn a_pause_comes_before_whatever_was_queued(stage: Stage) {
     pair.left.log.assert(&order);
 }
 
+// T-01
+// replaced: T-47
+async fn a_pause_before_the_greeting_comes_after_it(stage: Stage) {
+    let pair = stage.connect_only(Recorder::new(), Recorder::new()).await;
+    set_limits(&pair.left, 100, 0);
+    assert_eq!(pair.left.write(b"a little"), Flow::Open);
+    assert_eq!(pair.left.write(&vec![0; 2 * stage.bulk()]), Flow::Paused);
+    paused(&pair).await;
+    pair.left.log.assert(&[Event::Made, Event::Paused]);
+}
+
 // T-48
 async fn new_limits_pause_at_once_and_never_resume(stage: Stage) {
     let pair = stage.pair().await;
@@ -165,7 +177,8 @@ async fn new_limits_pause_at_once_and_never_resume(stage: Stage) {
     pair.left.log.assert(&[Event::Made, Event::Paused, Event::Resumed]);
 }
 
-// T-01 T-47 T-50: a writer that does as it is told; the grammar of the log sees to the alternation.
+// T-01 T-50: a writer that does as it is told; the grammar of the log sees to the alternation.
+// replaced: T-47
 async fn resume_follows_every_pause(stage: Stage) {
     let sent = pattern(stage.bulk());
     let rest = Rc::new(Cell::new(0));

@@ -1,6 +1,5 @@
 //! What the suite is played on: a way to connect two protocols, and what its connections can do.
 
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;

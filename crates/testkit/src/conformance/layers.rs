@@ -178,7 +178,7 @@ async fn a_layer_that_is_dropped_unopened_fails(stage: Stage) {
     let heard = right.log();
     let below = stage.ground().connect(left, Box::new(right)).await.expect("a connection");
     let failed = opened.await.expect_err("a layer that does not open");
-    assert!(!failed.to_string().is_empty());
+    assert_eq!(failed.kind(), io::ErrorKind::ConnectionAborted, "{failed}");
     heard.lost().await;
     log.until(Log::is_abandoned).await;
     assert!(log.events().is_empty(), "the protocol above was called: {log}");

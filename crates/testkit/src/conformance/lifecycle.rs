@@ -1,10 +1,8 @@
 //! How connections begin, end, and stay ended.
 
 use std::cell::RefCell;
-use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::task::Poll;
 
 use tidegate_protocols::{Flow, PeerName, SockName, Transport};
 
@@ -158,7 +156,7 @@ async fn a_failing_connection_lost_still_frees_the_peer(stage: Stage) {
     pair.left.close();
     pair.lost().await;
     pair.right.log.assert(&[Event::Made, Event::Eof, Event::Lost(None)]);
-    stage.assert_reported(&["connection_lost", "panics on purpose"]);
+    stage.assert_reported(&["connection_lost", "panics on purpose"]).await;
 }
 
 // replaced: T-05, T-40
@@ -235,18 +233,27 @@ async fn a_protocol_that_keeps_its_own_handle_is_dropped(stage: Stage) {
 async fn everyone_who_waits_learns_the_cause(stage: Stage) {
     let pair = stage.pair().await;
     stage.stuff(&pair.left, &pair.right).await;
-    let (mut closed, mut flushed) = (Box::pin(pair.left.closed()), Box::pin(pair.left.flush()));
-    std::future::poll_fn(|context| {
-        assert!(closed.as_mut().poll(context).is_pending(), "closed while it lives");
-        assert!(flushed.as_mut().poll(context).is_pending(), "flushed while bytes wait");
-        Poll::Ready(())
-    })
-    .await;
+    // Each in a task of its own, so that each has to be woken.
+    let kinds: Rc<RefCell<Vec<_>>> = Rc::default();
+    let (closed, flushed) = (pair.left.closed(), pair.left.flush());
+    let told = kinds.clone();
+    let closing = async move {
+        let cause = closed.await;
+        told.borrow_mut().push(cause.map(|cause| cause.kind()));
+    };
+    let told = kinds.clone();
+    let flushing = async move {
+        let refused = flushed.await.err();
+        told.borrow_mut().push(refused.map(|error| error.kind()));
+    };
+    stage.handle().spawn(closing).expect("an open loop");
+    stage.handle().spawn(flushing).expect("an open loop");
+    stage.a_while().await;
+    assert!(kinds.borrow().is_empty(), "somebody does not wait");
     pair.left.fail(failure());
-    let cause = closed.await.expect("a cause");
-    assert_eq!(cause.kind(), ErrorKind::TimedOut);
-    assert_eq!(flushed.await.map_err(|error| error.kind()), Err(ErrorKind::TimedOut));
-    assert_eq!(pair.left.log.cause().map(|cause| cause.kind()), Some(ErrorKind::TimedOut));
+    stage.until(|| kinds.borrow().len() == 2).await;
+    assert_eq!(*kinds.borrow(), [Some(failure().kind()); 2]);
+    assert_eq!(pair.left.log.cause().map(|cause| cause.kind()), Some(failure().kind()));
     assert!(pair.left.closed().await.is_some(), "closed is answered after the loss, too");
 }
 

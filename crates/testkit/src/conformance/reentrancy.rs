@@ -1,9 +1,13 @@
 //! Any method of a transport, from inside any callback, and from destructors wherever a protocol is dropped.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Wake};
 
-use tidegate_protocols::{AtEof, Flow, Protocol, Transport};
+use tidegate_protocols::{AtEof, Cause, Flow, Protocol, Transport};
+use tidegate_reactor::Report;
 
 use super::actions::{self, Action, ask_everything};
 use super::stage::{Side, Stage};
@@ -25,7 +29,10 @@ pub(super) const CASES: &[Case] = &[
     case!(every_method_from_a_destructor_at_an_exchange),
     case!(every_method_from_a_destructor_of_a_change_that_comes_too_late),
     case!(every_method_from_a_destructor_when_the_loop_closes),
+    case!(every_method_from_a_destructor_in_a_change_that_panics),
     case!(every_method_of_the_peer_inside_a_callback),
+    case!(every_method_from_the_wakers_of_those_who_wait),
+    case!(every_method_from_the_exception_handler),
     case!(a_borrow_may_be_held_while_calling_any_method),
 ];
 
@@ -54,7 +61,8 @@ async fn every_method_inside_eof_received(stage: Stage) {
     every_method_inside(&stage, Callback::EofReceived).await;
 }
 
-// T-01 T-02, replaced: T-47
+// T-01 T-02
+// replaced: T-47
 async fn every_method_inside_pause_writing(stage: Stage) {
     every_method_inside(&stage, Callback::PauseWriting).await;
 }
@@ -284,6 +292,95 @@ async fn every_method_of_the_peer_inside_a_callback(stage: Stage) {
     }
 }
 
+// T-24
+async fn every_method_from_a_destructor_in_a_change_that_panics(stage: Stage) {
+    for action in actions::ALL {
+        let other = victim(&stage).await;
+        let pair = stage.connect(meddling(action, &other), Recorder::new()).await;
+        pair.left.wrap_protocol(|former| {
+            let _dropped_while_unwinding = former;
+            panic!("the change panics on purpose")
+        });
+        pair.right.log.lost().await;
+        assert!(pair.left.log.is_abandoned());
+        stage.a_while().await;
+        let reports = stage.take_reports().len();
+        // Where the destructor has ended the connection before, nobody may be left to fail.
+        assert!(reports == 1 || action.ends && reports == 0, "{reports} reports");
+        stage.forget(&pair.left);
+        other.abort();
+        other.closed().await;
+    }
+}
+
+/// Someone who waits, and who calls a method of the transport when woken or forgotten.
+struct Meddler(&'static Action);
+
+thread_local! {
+    /// The transport that it calls: wakers must be `Send`, and a handle is not.
+    static MEDDLED: RefCell<Option<Transport>> = const { RefCell::new(None) };
+}
+
+impl Meddler {
+    fn meddle(&self) {
+        if let Some(transport) = MEDDLED.with_borrow(Option::clone) {
+            (self.0.call)(&transport, &Log::new());
+            ask_everything(&transport);
+        }
+    }
+}
+
+impl Wake for Meddler {
+    fn wake(self: Arc<Self>) {
+        self.meddle();
+    }
+}
+
+impl Drop for Meddler {
+    fn drop(&mut self) {
+        self.meddle();
+    }
+}
+
+// T-05: wakers are the user's code; they are called and dropped when nothing is borrowed.
+async fn every_method_from_the_wakers_of_those_who_wait(stage: Stage) {
+    for action in actions::ALL {
+        let transport = victim(&stage).await;
+        transport.write(&vec![0; stage.bulk()]);
+        MEDDLED.set(Some(transport.clone()));
+        for _ in 0..2 {
+            // The transport has the only shares of these wakers.
+            let (closed, flushed) = (pin!(transport.closed()), pin!(transport.flush()));
+            let _ = closed.poll(&mut Context::from_waker(&Arc::new(Meddler(action)).into()));
+            let _ = flushed.poll(&mut Context::from_waker(&Arc::new(Meddler(action)).into()));
+        }
+        stage.a_while().await;
+        transport.abort();
+        transport.closed().await;
+        MEDDLED.take();
+    }
+}
+
+// T-14
+async fn every_method_from_the_exception_handler(stage: Stage) {
+    let before = stage.handle().get_exception_handler();
+    for action in actions::ALL {
+        let left = Recorder::new().failing(Callback::DataReceived);
+        let pair = stage.connect(left, Recorder::new()).await;
+        let (own, log) = (Transport::clone(&pair.left), pair.left.log.clone());
+        stage.handle().set_exception_handler(Some(move |_: &Report| {
+            (action.call)(&own, &log);
+            ask_everything(&own);
+        }));
+        pair.right.write(b"x");
+        pair.lost().await;
+        pair.left.log.assert_complete();
+    }
+    stage
+        .handle()
+        .set_exception_handler(before.map(|before| move |report: &Report| before(report)));
+}
+
 /// A protocol whose every callback borrows what the test holds while it calls.
 struct Borrowing<P> {
     protocol: P,
@@ -301,13 +398,14 @@ impl<P: Protocol> Protocol for Borrowing<P> {
         self.protocol.pause_writing(transport);
     }
 
-    fn connection_lost(&mut self, transport: &Transport, cause: Option<tidegate_protocols::Cause>) {
+    fn connection_lost(&mut self, transport: &Transport, cause: Option<Cause>) {
         let _held = self.held.borrow_mut();
         self.protocol.connection_lost(transport, cause);
     }
 }
 
-// T-02, replaced: T-47: no method calls the protocol.
+// T-02
+// replaced: T-47: no method calls the protocol.
 async fn a_borrow_may_be_held_while_calling_any_method(stage: Stage) {
     for action in actions::ALL {
         let pair = stage.pair().await;

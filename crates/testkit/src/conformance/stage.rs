@@ -18,7 +18,7 @@ use crate::tripwire::Tripwire;
 const A_WHILE: usize = 20;
 
 /// How many turns are more than anything takes.
-const ENOUGH: usize = 1_000_000;
+const ENOUGH: usize = 200_000;
 
 /// The stage of one case.
 #[derive(Clone)]
@@ -272,14 +272,21 @@ impl Stage {
         self.0.sides.borrow_mut().retain(|(_, other)| !other.transport.ptr_eq(&side.transport));
     }
 
+    /// Asserts that the exception handler is told so many times, whatever it is.
+    pub(super) async fn assert_reports(&self, count: usize) {
+        self.a_while().await;
+        let reports = self.take_reports();
+        assert_eq!(reports.len(), count, "the exception handler was told: {reports:?}");
+    }
+
     /// What the exception handler was told since the last time.
     pub(super) fn take_reports(&self) -> Vec<String> {
         self.0.reports.take()
     }
 
-    /// Asserts that the exception handler was told once, and that the text holds each of `parts`.
-    #[track_caller]
-    pub(super) fn assert_reported(&self, parts: &[&str]) {
+    /// Asserts that the exception handler is told once, and that the text holds each of `parts`.
+    pub(super) async fn assert_reported(&self, parts: &[&str]) {
+        self.a_while().await;
         let reports = self.take_reports();
         let fits = reports.len() == 1 && parts.iter().all(|part| reports[0].contains(part));
         assert!(fits, "expected one report with {parts:?}, found {reports:?}");
@@ -294,6 +301,7 @@ impl Stage {
             log.until(Log::is_abandoned).await;
             log.assert_complete();
         }
+        self.a_while().await;
         let reports = self.take_reports();
         assert!(reports.is_empty(), "the exception handler was told: {reports:?}");
     }

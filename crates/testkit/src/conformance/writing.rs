@@ -263,7 +263,7 @@ async fn last_words_arrive(stage: Stage) {
     pair.right.write(b"go");
     pair.lost().await;
     assert_eq!(pair.right.log.received(), b"last words");
-    stage.assert_reported(&["data_received"]);
+    stage.assert_reported(&["data_received"]).await;
 }
 
 // replaced: T-31: flush offers at once and waits until the buffer is empty.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_protocols::{
-    Address, Cause, Change, Flow, Protocol, RawTransport, Transport, TransportStatistics,
+    Address, Cause, Change, Flow, Protocol, RawTransport, Transport, TransportStatistics, Waiter,
     WithProtocolError, WriteLimits,
 };
 
@@ -37,9 +37,9 @@ impl RawTransport for Watching {
         self.below.writelines(lines)
     }
 
-    fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let _entered = self.tripwire.call("poll_flush");
-        self.below.poll_flush(context)
+        self.below.poll_flush(waiter, context)
     }
 
     fn write_eof(&self) -> io::Result<()> {
@@ -117,9 +117,9 @@ impl RawTransport for Watching {
         self.below.rebind(handle);
     }
 
-    fn poll_closed(&self, context: &mut Context<'_>) -> Poll<Option<Cause>> {
+    fn poll_closed(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<Option<Cause>> {
         let _entered = self.tripwire.call("poll_closed");
-        self.below.poll_closed(context)
+        self.below.poll_closed(waiter, context)
     }
 
     fn peer_hung_up(&self) -> bool {

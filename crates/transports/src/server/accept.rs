@@ -70,12 +70,11 @@ impl Core {
         let peername = accepted.peername.clone();
         let set_up = catch_unwind(AssertUnwindSafe(|| self.set_up(&mut recipe, accepted, serial)));
 
-        let outdated = if self.stage.get() == Stage::Closed {
-            Some(recipe)
+        if self.stage.get() == Stage::Closed {
+            drop(recipe);
         } else {
-            self.recipe.replace(Some(recipe))
-        };
-        drop(outdated);
+            self.recipe.set(Some(recipe));
+        }
 
         let failure = match set_up {
             Ok(Ok(())) => return,
@@ -83,7 +82,6 @@ impl Core {
             Err(panic) => Cause::from_panic(panic),
         };
         count(&self.members.refused, 1);
-        self.members.not_opened(serial);
         self.handle.call_exception_handler(failed_to_open(failure, peername));
     }
 

@@ -29,9 +29,7 @@ impl<W: Wire> Connection<W> {
 
     /// Ends the connection with one last try to send, which is only made if nothing was refused before.
     pub(super) fn abort_with(&self, cause: Option<Cause>) {
-        if !self.refused.get() {
-            self.offer_buffer();
-        }
+        self.try_once_more();
         self.end_with(cause);
     }
 
@@ -44,6 +42,7 @@ impl<W: Wire> Connection<W> {
         self.life.set(life.on(LifeEvent::Fail));
         self.reading.set(self.reading.get().on(ReadingEvent::End));
         self.cause.set(cause);
+        self.paused_since.set(u64::MAX);
         self.drop_buffer();
         self.ask_wire(Wire::release);
         self.update_interest();
@@ -61,16 +60,18 @@ impl<W: Wire> Connection<W> {
         self.handle.step(&|| self.title(), || self.lose());
     }
 
-    /// Lets the loop call back with the loss; a closed loop calls nobody back.
+    /// Lets the loop call back with the loss.
     pub(super) fn queue_loss(&self) {
-        if self.handle.queue(self.share()).is_err() {
-            self.forget();
-        }
+        // A loop that closes calls nobody back; it tells the connection so, which is lost then.
+        let _closing = self.handle.queue(self.share());
     }
 
     /// Delivers `connection_lost`, then lets go of everything.
     pub(super) fn lose(&self) {
         let Some(face) = self.face() else { return };
+        if self.slot.is_lent() {
+            return self.queue_again();
+        }
         let cause = self.copy_of_cause();
         self.callback("connection_lost", |protocol| protocol.connection_lost(&face, cause));
         self.life.set(self.life.get().on(LifeEvent::Delivered));
@@ -82,11 +83,10 @@ impl<W: Wire> Connection<W> {
         if self.life.get() == Life::Lost {
             return;
         }
-        if !self.refused.get() {
-            self.offer_buffer();
-        }
+        self.try_once_more();
         self.life.set(self.life.get().on(LifeEvent::LoopClosed));
         self.reading.set(self.reading.get().on(ReadingEvent::End));
+        self.paused_since.set(u64::MAX);
         self.drop_buffer();
         self.let_go();
     }

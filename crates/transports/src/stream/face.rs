@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_protocols::{
     Address, Cause, Change, Flow, PeerName, Protocol, RawTransport, SockName, Transport,
-    TransportStatistics, WithProtocolError, WriteLimits,
+    TransportStatistics, Waiter, WithProtocolError, WriteLimits,
 };
 
 use super::{Connection, Wire};
@@ -29,7 +29,7 @@ impl<W: Wire> RawTransport for Connection<W> {
         self.accept(lines)
     }
 
-    fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.refused.get() {
             self.offer_buffer();
         }
@@ -39,7 +39,7 @@ impl<W: Wire> RawTransport for Connection<W> {
         if self.buffer.borrow().is_empty() {
             return Poll::Ready(Ok(()));
         }
-        self.flushed.register(context.waker());
+        self.flushed.register(waiter, context.waker());
         Poll::Pending
     }
 
@@ -64,10 +64,8 @@ impl<W: Wire> RawTransport for Connection<W> {
     }
 
     fn fail(&self, cause: Cause) {
-        if !self.life.get().is_over() {
-            self.report_unless_os("Fatal error on stream transport", &cause);
-            self.abort_with(Some(cause));
-        }
+        self.report_unless_os("Fatal error on stream transport", &cause);
+        self.abort_with(Some(cause));
     }
 
     fn is_closing(&self) -> bool {
@@ -109,7 +107,9 @@ impl<W: Wire> RawTransport for Connection<W> {
 
     fn change_protocol(&self, change: Change) {
         if let Err(payload) = self.slot.change(change) {
-            self.protocol_failed("set_protocol", Cause::from_panic(payload));
+            let cause = Cause::from_panic(payload);
+            self.report_unless_os("Fatal error: a change of protocol failed.", &cause);
+            self.abort_with(Some(cause));
         }
     }
 
@@ -127,11 +127,11 @@ impl<W: Wire> RawTransport for Connection<W> {
         }
     }
 
-    fn poll_closed(&self, context: &mut Context<'_>) -> Poll<Option<Cause>> {
+    fn poll_closed(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<Option<Cause>> {
         if self.life.get() == Life::Lost {
             return Poll::Ready(self.copy_of_cause());
         }
-        self.closed.register(context.waker());
+        self.closed.register(waiter, context.waker());
         Poll::Pending
     }
 
@@ -166,14 +166,14 @@ impl<W: Wire> RawTransport for Connection<W> {
     }
 
     fn with_socket(&self, look: &mut dyn FnMut(BorrowedFd<'_>)) -> bool {
+        // The one borrow that is held while a user looks: the wire must not go meanwhile. If the user closes
+        // the whole loop from there, the wire goes right after.
+        let closing = CloseIfLost(self);
         let looked = match &*self.wire.borrow() {
             Some(wire) => wire.descriptor().map(|descriptor| look(descriptor)).is_some(),
             None => false,
         };
-        // The user may have closed the whole loop while looking.
-        if self.life.get() == Life::Lost {
-            self.close_wire();
-        }
+        drop(closing);
         looked
     }
 
@@ -187,6 +187,17 @@ impl<W: Wire> RawTransport for Connection<W> {
             bytes_sent: self.sent.get(),
             buffered: self.buffer.borrow().len(),
             paused_for,
+        }
+    }
+}
+
+/// Closes the wire of a connection that was lost meanwhile.
+struct CloseIfLost<'a, W: Wire>(&'a Connection<W>);
+
+impl<W: Wire> Drop for CloseIfLost<'_, W> {
+    fn drop(&mut self) {
+        if self.0.life.get() == Life::Lost {
+            self.0.close_wire();
         }
     }
 }

@@ -33,6 +33,7 @@ impl<W: Wire> Connection<W> {
     pub(super) fn start_linger(&self) -> bool {
         let Some(mut linger) = self.linger.take() else { return false };
         if self.writing.replace(Writing::Finished) != Writing::Finished
+            && self.ask_wire(Wire::can_write_eof).unwrap_or(false)
             && !matches!(self.ask_wire(Wire::shutdown_write), Some(Ok(())))
         {
             return false;

@@ -34,6 +34,8 @@ impl<W: Wire> Connection<W> {
             Outcome::Data(_) | Outcome::Nothing => {}
             Outcome::Eof => self.on_eof(),
             Outcome::Failed(error) => self.fatal("Fatal read error on stream transport", error),
+            // One that has closed or aborted instead owes no read.
+            Outcome::Unread if self.life.get() != Life::Open => {}
             Outcome::Unread => {
                 let error = io::Error::other("receive() returned without reading");
                 self.protocol_failed("receive", Cause::from(error));
@@ -81,34 +83,43 @@ impl<W: Wire> Connection<W> {
     }
 
     /// A callback has failed: its connection ends with that cause.
-    pub(super) fn protocol_failed(&self, stage: &'static str, cause: Cause) {
-        self.report_unless_os(&format!("Fatal error: protocol.{stage}() call failed."), &cause);
+    fn protocol_failed(&self, stage: &'static str, cause: Cause) {
+        if !cause.is_os_error() {
+            self.report(&format!("Fatal error: protocol.{stage}() call failed."), cause.clone());
+        }
         self.abort_with(Some(cause));
     }
 
     /// An error ends the connection; nothing more is offered to the system.
-    pub(super) fn fatal(&self, message: &str, error: io::Error) {
+    pub(super) fn fatal(&self, message: &'static str, error: io::Error) {
         let cause = Cause::from(error);
         self.report_unless_os(message, &cause);
         self.end_with(Some(cause));
     }
 
     /// Tells the exception handler of an error here, unless it is one of the operating system's.
-    pub(super) fn report_unless_os(&self, message: &str, cause: &Cause) {
+    ///
+    /// This may be inside a call of the user's, where no code of the user's may run, so the handler is told in
+    /// the loop's next batch, before the loss.
+    pub(super) fn report_unless_os(&self, message: &'static str, cause: &Cause) {
         // asyncio: selector_events.py _fatal_error keeps those to itself.
-        if !cause.is_os_error() {
-            self.report(message, cause.clone());
+        if cause.is_os_error() {
+            return;
         }
+        let (connection, cause) = (self.share(), cause.clone());
+        // A loop that is closed has nobody to tell.
+        let _closed = self.handle.call_soon(move || connection.report(message, cause));
     }
 
-    /// Tells the exception handler of something that went wrong here.
+    /// Tells the exception handler of something that went wrong here; on a fresh stack only.
     pub(super) fn report(&self, message: &str, cause: Cause) {
         let mut report = Report::new(message).error(cause).transport(self.title());
         if let Some(name) = self.slot.type_name() {
             report = report.protocol(name);
         }
-        if let Some(peer) = &*self.peername.borrow() {
-            report = report.peer(peer.to_string());
+        let peer = self.peername.borrow().as_ref().map(ToString::to_string);
+        if let Some(peer) = peer {
+            report = report.peer(peer);
         }
         self.handle.call_exception_handler(report);
     }

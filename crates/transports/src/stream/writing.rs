@@ -66,7 +66,9 @@ impl<W: Wire> Connection<W> {
     /// Whether the bytes that wait, with `more`, are offered now rather than when the step ends.
     fn is_due_with(&self, more: usize) -> bool {
         let unoffered = self.buffer.borrow().len() + more;
-        unoffered >= OFFER_AT || unoffered > self.limits.get().high() || !self.handle.in_step()
+        unoffered >= OFFER_AT
+            || unoffered > self.limits.get().high().min(self.abort_above)
+            || !self.handle.in_step()
     }
 
     /// Bytes were taken: looks after the step's list, the flow, and the user's last resort.
@@ -77,12 +79,13 @@ impl<W: Wire> Connection<W> {
         let waiting = self.buffer.borrow().len();
         if waiting > self.abort_above {
             let limit = self.abort_above;
-            let text = format!("more than {limit} bytes wait to be sent: pause_writing was not heeded");
+            let text = format!("more than {limit} bytes wait to be sent: the peer reads too slowly");
             self.fatal("Fatal error: the write buffer has passed abort_above", io::Error::other(text));
             return Flow::Closed;
         }
         if self.refused.get() {
-            self.look_at_flow(waiting);
+            // Only sending resumes (T-48).
+            self.look_above(waiting);
         } else if waiting > 0 {
             self.touched.set(self.handle.step_number());
             self.enlist();
@@ -110,6 +113,9 @@ impl<W: Wire> Connection<W> {
     fn offer_with(&self, pieces: &[&[u8]]) {
         let was_refused = self.refused.get();
         if let Err(error) = self.send(pieces) {
+            if !pieces.is_empty() {
+                self.unsent.set(true);
+            }
             return self.fatal("Fatal write error on stream transport", error);
         }
         let waiting = self.buffer.borrow().len();
@@ -127,6 +133,8 @@ impl<W: Wire> Connection<W> {
     fn send(&self, pieces: &[&[u8]]) -> io::Result<()> {
         let mut pieces = pieces;
         let mut offset = 0;
+        // Dropped last: the owner of sent bytes may come back here, and must find the rest in its place.
+        let mut all_spent = Vec::new();
         loop {
             let (offered, taken) = self.send_once(pieces, offset)?;
             self.sent.set(self.sent.get() + taken as u64);
@@ -134,8 +142,9 @@ impl<W: Wire> Connection<W> {
                 let mut buffer = self.buffer.borrow_mut();
                 let buffered = buffer.len();
                 let spent = buffer.advance(taken.min(buffered));
-                drop(buffer);
-                drop(spent);
+                if !spent.is_empty() {
+                    all_spent.push(spent);
+                }
                 buffered
             };
             if pieces.is_empty() && taken == buffered {
@@ -160,7 +169,21 @@ impl<W: Wire> Connection<W> {
             buffer.push(&piece[offset..]);
             offset = 0;
         }
+        drop(buffer);
+        drop(all_spent);
         Ok(())
+    }
+
+    /// Offers the buffer for the last time; what the system says to it changes nothing any more.
+    pub(super) fn try_once_more(&self) {
+        if self.refused.get() || !self.life.get().takes_bytes() || self.buffer.borrow().is_empty() {
+            return;
+        }
+        let sent = self.send(&[]);
+        if sent.is_ok() && self.buffer.borrow().is_empty() && self.writing.get() == Writing::Finishing {
+            self.writing.set(Writing::Finished);
+            let _refused = self.ask_wire(Wire::shutdown_write);
+        }
     }
 
     /// One system call: how many bytes it was offered, and how many it took.
@@ -202,17 +225,21 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Compares what waits with the limits, and notes what the protocol is owed for it.
-    pub(super) fn look_at_flow(&self, waiting: usize) {
-        let limits = self.limits.get();
+    fn look_at_flow(&self, waiting: usize) {
         let owed = self.owed.get();
-        let next = if waiting > limits.high() {
-            owed.on(FlowEvent::Above)
-        } else if waiting <= limits.low() {
-            owed.on(FlowEvent::Below)
+        if waiting <= self.limits.get().low() {
+            self.note_owed(owed, owed.on(FlowEvent::Below));
         } else {
-            owed
-        };
-        self.note_owed(owed, next);
+            self.look_above(waiting);
+        }
+    }
+
+    /// As [`look_at_flow`](Connection::look_at_flow), where nothing was sent.
+    fn look_above(&self, waiting: usize) {
+        let owed = self.owed.get();
+        if waiting > self.limits.get().high() {
+            self.note_owed(owed, owed.on(FlowEvent::Above));
+        }
     }
 
     /// The limits have changed: they may pause at once, and never resume by themselves.
@@ -221,9 +248,8 @@ impl<W: Wire> Connection<W> {
             self.offer_buffer();
         }
         let waiting = self.buffer.borrow().len();
-        if self.life.get().takes_bytes() && waiting > self.limits.get().high() {
-            let owed = self.owed.get();
-            self.note_owed(owed, owed.on(FlowEvent::Above));
+        if self.life.get().takes_bytes() {
+            self.look_above(waiting);
         }
     }
 
@@ -266,16 +292,18 @@ impl<W: Wire> Connection<W> {
         if !self.ask_wire(Wire::can_write_eof).unwrap_or(false) {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "this transport cannot write EOF"));
         }
-        self.writing.set(Writing::Finishing);
         if !self.refused.get() {
             self.offer_buffer();
         }
-        let nothing_waits = self.buffer.borrow().is_empty();
-        if nothing_waits && self.writing.get() == Writing::Finishing && !self.life.get().is_over() {
-            self.writing.set(Writing::Finished);
-            return self.ask_wire(Wire::shutdown_write).unwrap_or(Ok(()));
+        if self.life.get().is_over() {
+            return Ok(());
         }
-        Ok(())
+        if !self.buffer.borrow().is_empty() {
+            self.writing.set(Writing::Finishing);
+            return Ok(());
+        }
+        self.writing.set(Writing::Finished);
+        self.ask_wire(Wire::shutdown_write).unwrap_or(Ok(()))
     }
 
     /// Delivers the notices that are due, each as a step, and finishes a close that has nothing left to do.
@@ -284,6 +312,9 @@ impl<W: Wire> Connection<W> {
     pub(super) fn settle(&self) {
         if !self.greeted.get() {
             return;
+        }
+        if self.owes_callbacks() && self.slot.is_lent() {
+            return self.queue_again();
         }
         while !self.life.get().is_over()
             && let Some(notice) = self.owed.get().due()

@@ -142,8 +142,10 @@ pub(crate) fn read_all(mut stream: TcpStream) -> Vec<u8> {
 /// What becomes of a gate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is kept and told nothing.
+    /// It is kept with the connection and told nothing.
     Kept,
+    /// It is kept for longer than the connection and told nothing.
+    KeptElsewhere,
     /// It is told a failure in `connection_made`.
     Failed,
     /// It is dropped in `connection_made`.
@@ -159,11 +161,12 @@ pub(crate) struct Shut {
     pub(crate) fate: Fate,
     pub(crate) gates: Rc<Cell<usize>>,
     pub(crate) hosts: Rc<RefCell<Vec<Option<String>>>>,
+    kept: Rc<RefCell<Vec<Gate>>>,
 }
 
 impl Shut {
     pub(crate) fn new(fate: Fate) -> Shut {
-        Shut { fate, gates: Rc::default(), hosts: Rc::default() }
+        Shut { fate, gates: Rc::default(), hosts: Rc::default(), kept: Rc::default() }
     }
 }
 
@@ -174,6 +177,10 @@ impl Layer for Shut {
         let gate = match self.fate {
             Fate::Panics => panic!("a layer that cannot be made"),
             Fate::DroppedEarly => None,
+            Fate::KeptElsewhere => {
+                self.kept.borrow_mut().push(gate);
+                None
+            }
             _ => Some(gate),
         };
         Box::new(ShutProtocol { fate: self.fate, gate, _above: above })
