@@ -288,6 +288,11 @@ impl LoopHandle {
         self.core.put_off(work)
     }
 
+    /// Something on the list is not to be held until a later step; see [`Deferred::touched`].
+    pub fn hurry(&self) {
+        self.core.steps.hurry();
+    }
+
     /// Whether the loop is calling user code: a callback, a timer, a task, a notice.
     #[must_use]
     pub fn in_step(&self) -> bool {

@@ -77,7 +77,8 @@ pub trait Deferred: 'static {
     /// The number of the step in which work was last added, or 0 if the work is not to be held.
     ///
     /// When a step ends, an entry that this very step has touched is held, for 16 steps at most, so that the
-    /// next one can add to it.
+    /// next one can add to it. One that is on the list and is not to be held any more says so by
+    /// [`LoopHandle::hurry`](crate::LoopHandle::hurry).
     fn touched(&self) -> u64;
 
     /// Does the work. The entry has left the list by then and may be put on it again.
@@ -110,6 +111,8 @@ pub(crate) struct Steps {
     in_pass: Cell<bool>,
     /// Length of the list; all that a step with nothing put off has to look at.
     waiting: Cell<usize>,
+    /// How many entries at its end were put on it in the present step, to be held: nobody has to ask them.
+    fresh: Cell<usize>,
     list: RefCell<VecDeque<Waiting>>,
     offers: Cell<u64>,
 }
@@ -127,6 +130,7 @@ impl Steps {
             in_step: Cell::new(false),
             in_pass: Cell::new(false),
             waiting: Cell::new(0),
+            fresh: Cell::new(0),
             list: RefCell::new(VecDeque::new()),
             offers: Cell::new(0),
         }
@@ -154,10 +158,21 @@ impl Steps {
         self.in_pass.set(false);
     }
 
-    pub(crate) fn put_off(&self, work: Rc<dyn Deferred>) {
+    fn put_off(&self, work: Rc<dyn Deferred>, held: bool) {
         let mut list = self.list.borrow_mut();
         list.push_back(Waiting { work, since: self.number.get() });
         self.waiting.set(list.len());
+        self.fresh.set(if held { self.fresh.get() + 1 } else { 0 });
+    }
+
+    /// Something on the list is not to be held any more: all of it is asked when the step ends.
+    pub(crate) fn hurry(&self) {
+        self.fresh.set(0);
+    }
+
+    /// How many entries have to be asked when a step ends.
+    fn to_ask(&self) -> usize {
+        self.waiting.get().saturating_sub(self.fresh.get())
     }
 
     /// Takes out the entry at `place`.
@@ -227,6 +242,7 @@ impl Core {
     pub(crate) fn attempt<R>(&self, doing: Doing<'_>, f: impl FnOnce() -> R) -> thread::Result<R> {
         let steps = &self.steps;
         steps.number.set(steps.number.get() + 1);
+        steps.fresh.set(0);
         let outer = steps.in_step.replace(true);
         let result = if self.reports.debug.get() {
             self.timed(doing, f)
@@ -235,7 +251,7 @@ impl Core {
         };
         steps.in_step.set(outer);
 
-        if steps.waiting.get() > 0 && !outer && !steps.in_pass.get() {
+        if steps.to_ask() > 0 && !outer && !steps.in_pass.get() {
             self.pass(OfferReason::StepEnded);
         }
         result
@@ -303,11 +319,13 @@ impl Core {
         let steps = &self.steps;
         let mut offered = false;
         let mut held = 0;
-        for _ in 0..steps.waiting.get() {
+        let ends_step = reason == OfferReason::StepEnded;
+        let count = if ends_step { steps.to_ask() } else { steps.waiting.get() };
+        for _ in 0..count {
             // None is left if an offer has asked for all of it meanwhile.
             let Some(entry) = steps.take(held) else { break };
             // Nothing is borrowed while the entry is asked: it may put off more, or ask for all of it.
-            if reason == OfferReason::StepEnded && self.may_be_held(&entry) {
+            if ends_step && self.may_be_held(&entry) {
                 steps.put_back(held, entry);
                 held += 1;
                 continue;
@@ -324,12 +342,13 @@ impl Core {
     }
 
     fn may_be_held(&self, entry: &Waiting) -> bool {
-        let number = self.steps.number.get();
-        if number - entry.since >= HELD_AT_MOST {
-            return false;
-        }
-        match catch_unwind(AssertUnwindSafe(|| entry.work.touched())) {
-            Ok(touched) => touched == number,
+        self.steps.number.get() - entry.since < HELD_AT_MOST && self.is_touched(&*entry.work)
+    }
+
+    /// Whether the present step has added to it.
+    fn is_touched(&self, work: &dyn Deferred) -> bool {
+        match catch_unwind(AssertUnwindSafe(|| work.touched())) {
+            Ok(touched) => touched == self.steps.number.get(),
             Err(payload) => {
                 caught::discard(payload);
                 false
@@ -340,7 +359,8 @@ impl Core {
     /// Puts work off to the end of the step.
     pub(crate) fn put_off(&self, work: Rc<dyn Deferred>) -> Result<(), LoopError> {
         self.check_open()?;
-        self.steps.put_off(work);
+        let held = self.is_touched(&*work);
+        self.steps.put_off(work, held);
         Ok(())
     }
 

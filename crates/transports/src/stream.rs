@@ -205,7 +205,11 @@ impl<W: Wire> Connection<W> {
 
     /// Puts this on the list of what the loop does when the step ends, once.
     fn enlist(&self) {
-        if !self.enlisted.replace(true) && self.handle.at_step_end(self.share()).is_err() {
+        if self.enlisted.replace(true) {
+            if self.owes_callbacks() {
+                self.handle.hurry();
+            }
+        } else if self.handle.at_step_end(self.share()).is_err() {
             self.enlisted.set(false);
         }
     }
