@@ -131,6 +131,9 @@ impl<W: Wire> Connection<W> {
 
     /// Sends until everything is taken or the system takes less than it was offered.
     fn send(&self, pieces: &[&[u8]]) -> io::Result<()> {
+        if pieces.is_empty() && self.buffer.borrow().chunks() == 1 {
+            return self.send_run();
+        }
         let mut pieces = pieces;
         let mut offset = 0;
         // Dropped last: the owner of sent bytes may come back here, and must find the rest in its place.
@@ -174,6 +177,21 @@ impl<W: Wire> Connection<W> {
         Ok(())
     }
 
+    /// Sends the only piece of the buffer, as far as the system takes it: the common case.
+    fn send_run(&self) -> io::Result<()> {
+        let mut buffer = self.buffer.borrow_mut();
+        let taken = match self.ask_wire(|wire| wire.write(buffer.first())) {
+            Some(Ok(taken)) => taken,
+            Some(Err(error)) if !is_nothing_now(&error) => return Err(error),
+            _ => 0,
+        };
+        self.sent.set(self.sent.get() + taken as u64);
+        let spent = buffer.advance(taken);
+        drop(buffer);
+        drop(spent);
+        Ok(())
+    }
+
     /// Offers the buffer for the last time; what the system says to it changes nothing any more.
     pub(super) fn try_once_more(&self) {
         if self.refused.get() || !self.life.get().takes_bytes() || self.buffer.borrow().is_empty() {
@@ -195,10 +213,6 @@ impl<W: Wire> Connection<W> {
             Some(Err(error)) => Err(error),
             None => Ok((offered, 0)),
         };
-        if pieces.is_empty() && buffer.chunks() == 1 {
-            let data = buffer.first();
-            return answer(data.len(), self.ask_wire(|wire| wire.write(data)));
-        }
         if buffer.is_empty() && pieces.len() == 1 {
             let data = &pieces[0][offset..];
             return answer(data.len(), self.ask_wire(|wire| wire.write(data)));
