@@ -85,9 +85,15 @@ impl Waiters {
     /// Wakes everyone who waits now, and forgets them.
     ///
     /// A waker that panics keeps nobody asleep and goes no further; the panic hook has told of it.
+    #[inline]
     pub fn wake_all(&self) {
-        let Some(waiting) = self.0.take() else { return };
-        for place in *waiting {
+        if let Some(waiting) = self.0.take() {
+            Waiters::wake(*waiting);
+        }
+    }
+
+    fn wake(waiting: Vec<Place>) {
+        for place in waiting {
             if let Some(waker) = place.take() {
                 let _caught = catch_unwind(AssertUnwindSafe(|| waker.wake()));
             }

@@ -359,7 +359,7 @@ impl Core {
     /// Puts work off to the end of the step.
     pub(crate) fn put_off(&self, work: Rc<dyn Deferred>) -> Result<(), LoopError> {
         self.check_open()?;
-        let held = self.is_touched(&*work);
+        let held = work.touched() == self.steps.number.get();
         self.steps.put_off(work, held);
         Ok(())
     }

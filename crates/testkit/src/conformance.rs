@@ -52,6 +52,7 @@ mod ground;
 mod half_close;
 mod layers;
 mod lifecycle;
+mod lingering;
 mod reading;
 mod reentrancy;
 mod stage;
@@ -77,6 +78,15 @@ pub const CASE_LIMIT: Duration = Duration::from_secs(20);
 /// # Panics
 ///
 /// At the end, if cases have failed: with their names and what each found.
+///
+/// # Examples
+///
+/// ```
+/// use tidegate_testkit::conformance::run_all;
+/// use tidegate_testkit::memory::{Memory, PairOptions};
+///
+/// run_all(Memory::new(PairOptions { capacity: 4096, ..PairOptions::default() }));
+/// ```
 pub fn run_all(ground: impl Ground) {
     let ground: Rc<dyn Ground> = Rc::new(ground);
     let capabilities = ground.capabilities();
@@ -103,6 +113,15 @@ pub fn run_all(ground: impl Ground) {
 /// # Panics
 ///
 /// If it fails, there is no such case, or it needs what the ground's connections cannot do.
+///
+/// # Examples
+///
+/// ```
+/// use tidegate_testkit::conformance::run_case;
+/// use tidegate_testkit::memory::{Memory, PairOptions};
+///
+/// run_case(Memory::new(PairOptions::default()), "resume_follows_every_pause");
+/// ```
 pub fn run_case(ground: impl Ground, name: &str) {
     let ground: Rc<dyn Ground> = Rc::new(ground);
     let case = cases().find(|case| case.name == name);
@@ -161,6 +180,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         writing::CASES,
         flow::CASES,
         half_close::CASES,
+        lingering::CASES,
         failures::CASES,
         reentrancy::CASES,
         layers::CASES,

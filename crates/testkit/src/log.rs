@@ -11,6 +11,15 @@ use std::task::{Context, Poll, Waker};
 use tidegate_protocols::Cause;
 
 /// A callback of a protocol, by name.
+///
+/// # Examples
+///
+/// ```
+/// use tidegate_testkit::Callback;
+///
+/// assert_eq!(Callback::DataReceived.name(), "data_received");
+/// assert_eq!(Callback::ALL.len(), 8);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Callback {
     /// `connection_made`.
@@ -66,6 +75,16 @@ impl fmt::Display for Callback {
 }
 
 /// One line of a [`Log`].
+///
+/// # Examples
+///
+/// ```
+/// use tidegate_testkit::{Callback, Event};
+///
+/// let event = Event::data("hello");
+/// assert_eq!(event.callback(), Some(Callback::DataReceived));
+/// assert_eq!(event.to_string(), "data_received \"hello\"");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// `connection_made` was called.
@@ -258,6 +277,24 @@ impl Log {
     /// # Cancel safety
     ///
     /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidegate_testkit::{Callback, Recorder, memory, run};
+    ///
+    /// run(async {
+    ///     let left = Recorder::new();
+    ///     let log = left.log();
+    ///     let handle = tidegate_reactor::LoopHandle::current()?;
+    ///     let (left, right) = memory::pair(&handle, left, Recorder::new(), Default::default());
+    ///     right.close();
+    ///     log.until(|log| log.has(Callback::EofReceived)).await;
+    ///     assert!(left.is_closing() || !log.has(Callback::ConnectionLost));
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn until<F: FnMut(&Log) -> bool>(&self, wanted: F) -> Until<F> {
         Until { log: self.clone(), wanted }
     }

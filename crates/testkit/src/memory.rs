@@ -15,6 +15,15 @@ use crate::conformance::{Capabilities, Connecting, Ground};
 use crate::dribble::Dribble;
 
 /// How a memory connection is made.
+///
+/// # Examples
+///
+/// ```
+/// use tidegate_testkit::memory::PairOptions;
+///
+/// let dribbling = PairOptions { bytes_at_a_time: Some(1), ..PairOptions::default() };
+/// assert_eq!(dribbling.capacity, 65_536);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairOptions {
     /// The most bytes that one read or write moves; no limit unless set. One is the hardest test of a

@@ -139,6 +139,15 @@ impl Drop for Entered<'_> {
 }
 
 /// A protocol whose callbacks and destructor are guarded by a [`Tripwire`]. Made by [`Tripwire::guard`].
+///
+/// # Examples
+///
+/// ```
+/// use tidegate_testkit::{Recorder, Tripwire};
+///
+/// let guarded = Tripwire::new().guard(Recorder::new());
+/// assert!(guarded.log().events().is_empty(), "it is the recorder to whoever looks");
+/// ```
 pub struct Guarded<P> {
     protocol: P,
     tripwire: Tripwire,

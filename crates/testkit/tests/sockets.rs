@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use loopback::open;
 use rustix::net::sockopt::set_socket_linger;
-use tidegate_protocols::{Address, AtEof, Flow, Transport};
+use tidegate_protocols::{Address, AtEof, Flow, PeerName, SockName, Transport};
 use tidegate_reactor::{LoopHandle, Report, sleep};
 use tidegate_testkit::{Callback, Event, Log, Recorder, alone, open_descriptors, run, watched};
 
@@ -96,6 +96,7 @@ fn a_reset_of_a_paused_connection_is_seen_when_it_resumes() {
         transport.resume_reading();
         log.lost().await;
         log.assert(&[Event::Made, Event::Lost(Some(ErrorKind::ConnectionReset))]);
+        assert!(transport.peer_hung_up(), "forgotten with the loss");
     });
 }
 
@@ -348,6 +349,8 @@ fn addresses_are_the_sockets_own() {
         let own = near.local_addr().expect("an address");
         let peer = near.peer_addr().expect("an address");
         let transport = open(near, Box::new(Recorder::new()), None).expect("a transport");
+        assert_eq!(transport.get_extra_info(), transport.peername().map(PeerName));
+        assert_eq!(transport.get_extra_info(), transport.sockname().map(SockName));
         let inet = |address: Option<Address>| address.and_then(|it| it.as_inet());
         assert_eq!(inet(transport.sockname()), Some(own));
         assert_eq!(inet(transport.peername()), Some(peer));
@@ -357,5 +360,50 @@ fn addresses_are_the_sockets_own() {
         transport.closed().await;
         assert_eq!(inet(transport.sockname()), Some(own));
         assert_eq!(inet(transport.peername()), Some(peer));
+    });
+}
+
+// L-72: the descriptor is the transport's own until it closes.
+#[test]
+fn a_descriptor_may_be_watched_once_its_transport_closes() {
+    run(async {
+        let handle = LoopHandle::current().expect("a running loop");
+        let watch = |transport: &Transport| {
+            transport.with_socket(|socket| {
+                handle.add_reader(socket, || ())?;
+                handle.remove_reader(socket)
+            })
+        };
+        let (transport, log, far) = half_open(Recorder::new());
+        log.made().await;
+        let refused = watch(&transport).expect("a socket").expect_err("it is in use");
+        assert!(refused.to_string().contains("is used by"), "{refused}");
+        stuff(&transport, &log).await;
+        transport.close();
+        assert!(matches!(watch(&transport), Some(Ok(true))));
+        transport.abort();
+        log.lost().await;
+        drop(far);
+    });
+}
+
+// T-56: unread input makes the system reset a connection that is closed, and destroys what was sent last.
+#[test]
+fn a_lingering_close_saves_the_last_words() {
+    run(async {
+        let left = Recorder::new().once(Callback::DataReceived, |transport| {
+            transport.write(&[b'w'; 100_000]);
+            transport.close_lingering(usize::MAX, Duration::from_secs(10));
+        });
+        let (_transport, log, mut far) = half_open(left);
+        let peer = std::thread::spawn(move || {
+            far.write_all(&vec![0; 1 << 20])?;
+            let mut last_words = Vec::new();
+            far.read_to_end(&mut last_words).map(|_| last_words)
+        });
+        log.lost().await;
+        let last_words = peer.join().expect("the peer").expect("no reset");
+        assert_eq!(last_words.len(), 100_000);
+        assert!(log.cause().is_none());
     });
 }

@@ -85,6 +85,7 @@ pub fn open<W: Wire>(
         owed: Cell::new(Owed::Open),
         refused: Cell::new(false),
         enlisted: Cell::new(false),
+        receiving: Cell::new(false),
         greeted: Cell::new(false),
         unsent: Cell::new(false),
         limits: Cell::new(options.limits),
@@ -132,6 +133,8 @@ struct Connection<W: Wire> {
     refused: Cell<bool>,
     /// This is on the loop's list of what is done when the step ends.
     enlisted: Cell<bool>,
+    /// One of the receiving callbacks is running; what it writes is offered when it returns.
+    receiving: Cell<bool>,
     /// `connection_made` was called.
     greeted: Cell<bool>,
     /// Bytes that were accepted have been dropped.

@@ -80,12 +80,11 @@ async fn resumed(pair: &Pair) {
 async fn pausing_is_strictly_above_the_high_mark(stage: Stage) {
     let pair = stage.pair().await;
     stage.stuff(&pair.left, &pair.right).await;
-    let waits = pair.left.get_write_buffer_size();
-    set_limits(&pair.left, waits, 0);
+    set_limits(&pair.left, pair.left.get_write_buffer_size(), 0);
     assert_eq!(pair.left.flow(), Flow::Open);
     stage.a_while().await;
     pair.left.log.assert(&[Event::Made]);
-    set_limits(&pair.left, waits - 1, 0);
+    set_limits(&pair.left, pair.left.get_write_buffer_size() - 1, 0);
     assert_eq!(pair.left.flow(), Flow::Paused);
     stage.a_while().await;
     pair.left.log.assert(&[Event::Made, Event::Paused]);
@@ -169,7 +168,7 @@ async fn new_limits_pause_at_once_and_never_resume(stage: Stage) {
     assert_eq!(pair.left.flow(), Flow::Paused);
     paused(&pair).await;
     set_limits(&pair.left, 1 << 30, 1 << 29);
-    stage.a_while().await;
+    stage.turn().await;
     assert_eq!(pair.left.flow(), Flow::Paused);
     pair.left.log.assert(&[Event::Made, Event::Paused]);
     pair.right.resume_reading();

@@ -8,7 +8,7 @@ use tidegate_protocols::layer::{Layer, stack};
 use tidegate_protocols::{Cause, Protocol, Transport};
 use tidegate_reactor::{EventLoop, create_future};
 
-/// A kind of connection.
+/// A kind of connection; the [suite](super) has an example.
 pub trait Ground: 'static {
     /// What reports of failures call it.
     fn name(&self) -> String;
@@ -37,6 +37,15 @@ pub trait Ground: 'static {
 pub type Connecting = Pin<Box<dyn Future<Output = io::Result<(Transport, Transport)>>>>;
 
 /// What connections of a [`Ground`] can do. Cases that need something else are left out.
+///
+/// # Examples
+///
+/// ```
+/// use tidegate_testkit::conformance::Capabilities;
+///
+/// let of_a_pipe = Capabilities { addresses: false, ..Capabilities::default() };
+/// assert!(of_a_pipe.half_close);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// One direction can be ended before the other: `write_eof` works.

@@ -137,6 +137,8 @@ async fn what_waits_is_counted(stage: Stage) {
     pair.right.resume_reading();
     pair.right.log.received_at_least(stuffed + 20_021).await;
     assert_eq!(pair.left.get_write_buffer_size(), 0);
+    assert_eq!(pair.left.statistics().bytes_sent, (stuffed + 20_021) as u64);
+    assert_eq!(pair.right.statistics().bytes_received, (stuffed + 20_021) as u64);
 }
 
 // T-36 T-37: asyncio's writelines never paused.

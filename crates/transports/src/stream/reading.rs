@@ -20,7 +20,9 @@ impl<W: Wire> Connection<W> {
         let Some(face) = self.face() else { return };
         let mut source = Reader { connection: self, buffer: None };
         let mut incoming = Incoming::new(&mut source);
+        self.receiving.set(true);
         let lent = self.slot.lend(|protocol| protocol.receive(&face, &mut incoming));
+        self.receiving.set(false);
         let stage = incoming.stage();
         let outcome = incoming.outcome();
         drop(source);
@@ -29,6 +31,11 @@ impl<W: Wire> Connection<W> {
         }
         if self.came_home(stage, lent).is_none() {
             return;
+        }
+        // Nobody else is as likely to add to an answer as the callback that has just returned, and the system
+        // has this connection at hand: so the answer leaves now.
+        if !self.refused.get() {
+            self.offer_buffer();
         }
         match outcome {
             Outcome::Data(_) | Outcome::Nothing => {}

@@ -86,7 +86,7 @@ impl<W: Wire> Connection<W> {
         if self.refused.get() {
             // Only sending resumes (T-48).
             self.look_above(waiting);
-        } else if waiting > 0 {
+        } else if waiting > 0 && !self.receiving.get() {
             self.touched.set(self.handle.step_number());
             self.enlist();
         }
