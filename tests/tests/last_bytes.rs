@@ -42,8 +42,7 @@ fn check_in_callback(script: impl FnOnce(&Transport) + 'static) {
     watched(|| {
         let (address, peer) = reading_peer();
         let ended = tidegate::run(async move {
-            let transport =
-                create_connection(move || AtOnce(Some(script)), address).await?;
+            let transport = create_connection(move || AtOnce(Some(script)), address).await?;
             transport.closed().await;
             io::Result::Ok(())
         });
@@ -104,7 +103,8 @@ fn before_the_end_of_run_until_complete() {
         let event_loop = EventLoop::new().unwrap();
         event_loop
             .run_until_complete(async move {
-                let transport = create_connection(|| AtOnce(Some(|_: &Transport| {})), address).await?;
+                let transport =
+                    create_connection(|| AtOnce(Some(|_: &Transport| {})), address).await?;
                 transport.write(b"last words");
                 io::Result::Ok(())
             })

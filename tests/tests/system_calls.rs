@@ -112,8 +112,11 @@ fn an_echo_costs_three_system_calls() {
             let made = calls[name];
             assert!((ROUND_TRIPS..ROUND_TRIPS + 10).contains(&made), "{made} of {name}");
         }
-        let waits: usize =
-            calls.iter().filter(|(name, _)| name.starts_with("epoll_")).map(|(_, count)| count).sum();
+        let waits: usize = calls
+            .iter()
+            .filter(|(name, _)| name.starts_with("epoll_"))
+            .map(|(_, count)| count)
+            .sum();
         assert!(waits < ROUND_TRIPS + 50, "{waits} of epoll_*: {calls:?}");
     });
 }
@@ -162,10 +165,8 @@ fn a_broadcast_to_a_hundred_is_a_hundred_sends() {
             }
         });
         let Some(calls) = calls else { return };
-        let sends: usize = ["sendto", "sendmsg"]
-            .iter()
-            .map(|name| calls.get(*name).copied().unwrap_or(0))
-            .sum();
+        let sends: usize =
+            ["sendto", "sendmsg"].iter().map(|name| calls.get(*name).copied().unwrap_or(0)).sum();
         // A hundred welcomes, and one more for the connection that ends the server, which may be cut short.
         assert!((200..=201).contains(&sends), "{sends} sends for 100 welcomes and 100 members");
     });

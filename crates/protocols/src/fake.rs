@@ -12,7 +12,8 @@ use bytes::Bytes;
 
 use crate::{
     Address, AtEof, Cause, Change, Flow, Incoming, Lent, Outcome, PeerName, Protocol, RawTransport,
-    ReadSource, Slot, Transport, TransportStatistics, Waiter, Waiters, WithProtocolError, WriteLimits,
+    ReadSource, Slot, Transport, TransportStatistics, Waiter, Waiters, WithProtocolError,
+    WriteLimits,
 };
 
 /// The transport. What a loop would do with it is [`made`](Fake::made), [`feed`](Fake::feed) and so on.

@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Address, Cause, Flow, LimitsError, Protocol, RawTransport, TransportStatistics,
-    Waiter, WithProtocolError, WriteLimits,
+    Address, Cause, Flow, LimitsError, Protocol, RawTransport, TransportStatistics, Waiter,
+    WithProtocolError, WriteLimits,
 };
 
 /// The handle on a connection, as its protocol sees it.

@@ -185,7 +185,8 @@ mod tests {
     #[test]
     fn every_reading_state_meets_every_event() {
         use Reading::*;
-        let row = |event| [NotYet, Held, Flowing, Paused, Ended].map(|state: Reading| state.on(event));
+        let row =
+            |event| [NotYet, Held, Flowing, Paused, Ended].map(|state: Reading| state.on(event));
         // T-10
         assert_eq!(row(ReadingEvent::Start), [Flowing, Paused, Flowing, Paused, Ended]);
         // T-11

@@ -18,9 +18,7 @@ use std::rc::{Rc, Weak};
 use tidegate_protocols::{
     Address, Cause, Owed, Protocol, Slot, Transport, Waiters, WriteBuffer, WriteLimits,
 };
-use tidegate_reactor::{
-    Deferred, Interest, LoopHandle, OfferReason, Queued, Readiness, Watcher,
-};
+use tidegate_reactor::{Deferred, Interest, LoopHandle, OfferReason, Queued, Readiness, Watcher};
 
 use crate::lifecycle::{Life, LifeEvent, Reading, ReadingEvent, Writing};
 use linger::Linger;

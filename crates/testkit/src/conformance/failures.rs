@@ -240,8 +240,12 @@ async fn a_failing_destructor_ends_nothing_else(stage: Stage) {
     stage.a_while().await;
     assert!(log.is_abandoned());
     goes_on(&bystander).await;
-    // Whether a destructor's panic is worth a report is the transport's to say.
-    stage.a_while().await;
-    stage.take_reports();
+    let reports = stage.take_reports();
+    let told = reports.iter().filter(|report| report.contains("the destructor panics on purpose"));
+    assert_eq!(
+        (told.count(), reports.len()),
+        (2, 2),
+        "the exception handler was told: {reports:?}"
+    );
     stage.forget(&exchanged.left);
 }

@@ -170,7 +170,7 @@ impl<W: Wire> RawTransport for Connection<W> {
         // the whole loop from there, the wire goes right after.
         let closing = CloseIfLost(self);
         let looked = match &*self.wire.borrow() {
-            Some(wire) => wire.descriptor().map(|descriptor| look(descriptor)).is_some(),
+            Some(wire) => wire.descriptor().map(look).is_some(),
             None => false,
         };
         drop(closing);

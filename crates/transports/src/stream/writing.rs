@@ -30,7 +30,8 @@ impl<W: Wire> Connection<W> {
         if length == 0 {
             return self.owed.get().flow();
         }
-        let due = self.is_due_with(length) || pieces.iter().any(|piece| piece.len() >= NOT_WORTH_COPYING);
+        let due =
+            self.is_due_with(length) || pieces.iter().any(|piece| piece.len() >= NOT_WORTH_COPYING);
         if due && !self.refused.get() {
             self.offer_with(pieces);
         } else {
@@ -79,8 +80,12 @@ impl<W: Wire> Connection<W> {
         let waiting = self.buffer.borrow().len();
         if waiting > self.abort_above {
             let limit = self.abort_above;
-            let text = format!("more than {limit} bytes wait to be sent: the peer reads too slowly");
-            self.fatal("Fatal error: the write buffer has passed abort_above", io::Error::other(text));
+            let text =
+                format!("more than {limit} bytes wait to be sent: the peer reads too slowly");
+            self.fatal(
+                "Fatal error: the write buffer has passed abort_above",
+                io::Error::other(text),
+            );
             return Flow::Closed;
         }
         if self.refused.get() {
@@ -198,7 +203,10 @@ impl<W: Wire> Connection<W> {
             return;
         }
         let sent = self.send(&[]);
-        if sent.is_ok() && self.buffer.borrow().is_empty() && self.writing.get() == Writing::Finishing {
+        if sent.is_ok()
+            && self.buffer.borrow().is_empty()
+            && self.writing.get() == Writing::Finishing
+        {
             self.writing.set(Writing::Finished);
             let _refused = self.ask_wire(Wire::shutdown_write);
         }
@@ -304,7 +312,10 @@ impl<W: Wire> Connection<W> {
             return Ok(());
         }
         if !self.ask_wire(Wire::can_write_eof).unwrap_or(false) {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "this transport cannot write EOF"));
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this transport cannot write EOF",
+            ));
         }
         if !self.refused.get() {
             self.offer_buffer();
@@ -336,8 +347,12 @@ impl<W: Wire> Connection<W> {
             let Some(face) = self.face() else { return };
             self.owed.set(self.owed.get().on(FlowEvent::Told));
             self.handle.step(&|| self.title(), || match notice {
-                Notice::Pause => self.callback("pause_writing", |protocol| protocol.pause_writing(&face)),
-                Notice::Resume => self.callback("resume_writing", |protocol| protocol.resume_writing(&face)),
+                Notice::Pause => {
+                    self.callback("pause_writing", |protocol| protocol.pause_writing(&face))
+                }
+                Notice::Resume => {
+                    self.callback("resume_writing", |protocol| protocol.resume_writing(&face))
+                }
             });
             // What the callback wrote is offered with the close, below, or when the step ends.
         }
@@ -373,7 +388,6 @@ impl<W: Wire> Connection<W> {
         }
     }
 }
-
 
 fn nanos(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX - 1)
