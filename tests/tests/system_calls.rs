@@ -112,12 +112,12 @@ fn an_echo_costs_three_system_calls() {
             let made = calls[name];
             assert!((ROUND_TRIPS..ROUND_TRIPS + 10).contains(&made), "{made} of {name}");
         }
-        let waits: usize = calls
-            .iter()
-            .filter(|(name, _)| name.starts_with("epoll_"))
-            .map(|(_, count)| count)
-            .sum();
-        assert!(waits < ROUND_TRIPS + 50, "{waits} of epoll_*: {calls:?}");
+        // Plain `polling` spends several calls a wait; the room for Linux one.
+        if cfg!(all(target_os = "linux", not(tidegate_portable))) {
+            let is_wait = |(name, _): &(&String, &usize)| name.starts_with("epoll_");
+            let waits: usize = calls.iter().filter(is_wait).map(|(_, count)| count).sum();
+            assert!(waits < ROUND_TRIPS + 50, "{waits} of epoll_*: {calls:?}");
+        }
     });
 }
 
