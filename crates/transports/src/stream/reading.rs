@@ -91,10 +91,11 @@ impl<W: Wire> Connection<W> {
 
     /// A callback has failed: its connection ends with that cause.
     fn protocol_failed(&self, stage: &'static str, cause: Cause) {
+        // First of all, so that a handler that ends the connection too does not take the cause away.
+        self.abort_with(Some(cause.clone()));
         if !cause.is_os_error() {
-            self.report(&format!("Fatal error: protocol.{stage}() call failed."), cause.clone());
+            self.report(&format!("Fatal error: protocol.{stage}() call failed."), cause);
         }
-        self.abort_with(Some(cause));
     }
 
     /// An error ends the connection; nothing more is offered to the system.
