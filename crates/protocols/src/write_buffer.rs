@@ -407,6 +407,42 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_that_empties_leaves_its_memory_to_the_next() {
+        let mut first = WriteBuffer::new();
+        first.push(&[0; 100]);
+        let memory = first.first().as_ptr();
+        drop(first.take());
+        let mut second = WriteBuffer::new();
+        second.push(&[0; 100]);
+        assert_eq!(second.first().as_ptr(), memory);
+    }
+
+    #[test]
+    fn a_full_run_is_followed_by_another_and_a_roomy_one_is_filled() {
+        let mut buffer = WriteBuffer::new();
+        buffer.push(&[0; CHUNK]);
+        buffer.push(b"x");
+        assert_eq!(buffer.chunks(), 2);
+
+        let mut buffer = WriteBuffer::new();
+        buffer.push(&[0; CHUNK - 1]);
+        // The run doubles its room for these, and has most of it left.
+        buffer.push(&[0; 10]);
+        buffer.push(&[0; 100]);
+        assert_eq!(buffer.chunks(), 1);
+    }
+
+    #[test]
+    fn what_is_spent_is_counted() {
+        let mut buffer = WriteBuffer::new();
+        for _ in 0..2 {
+            drop(buffer.push_bytes(vec![0; KEPT_FROM].into()));
+        }
+        assert_eq!(format!("{:?}", buffer.take()), "Spent { count: 2 }");
+        assert_eq!(format!("{:?}", buffer.take()), "Spent { count: 0 }");
+    }
+
+    #[test]
     fn large_runs_are_freed_when_they_are_empty() {
         let mut buffer = WriteBuffer::new();
         buffer.push(&vec![0; CHUNK + 1]);
