@@ -68,6 +68,16 @@ fn before_abort() {
 }
 
 #[test]
+fn before_a_flush_that_nobody_awaits() {
+    check_in_callback(|transport| {
+        transport.write(b"last words");
+        drop(transport.flush());
+        assert_eq!(transport.get_write_buffer_size(), 0);
+        transport.close();
+    });
+}
+
+#[test]
 fn before_a_panic() {
     check_in_callback(|transport| {
         LoopHandle::current().unwrap().set_exception_handler(Some(|_: &tidegate::Report| {}));

@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -89,7 +89,7 @@ impl Transport {
         self.raw().writelines(&lines)
     }
 
-    /// Offers everything to the system now, and waits until it has taken all.
+    /// Offers everything to the system now, also if the future is not awaited; that waits until all is taken.
     ///
     /// # Errors
     ///
@@ -99,6 +99,9 @@ impl Transport {
     ///
     /// Dropping the future changes nothing about the bytes.
     pub fn flush(&self) -> Flush {
+        // At once, so that a callback, which cannot wait, need not.
+        let nobody = &mut Context::from_waker(Waker::noop());
+        let _offered = self.raw().poll_flush(&Waiter::new(), nobody);
         Flush { transport: self.clone(), waiter: Waiter::new() }
     }
 
@@ -232,7 +235,10 @@ impl Transport {
     /// returns. It gets every later callback, and no `connection_made`; the old one is dropped.
     ///
     /// Nor is it told what the old one was told: when that was paused, the new one gets its `resume_writing`
-    /// without a `pause_writing` before. [`flow`](Transport::flow) says how things stand.
+    /// without a `pause_writing` before. [`flow`](Transport::flow) says how things stand. Nor does it get
+    /// bytes that the old one was given already: what came behind a handshake is the old one's to hand over.
+    ///
+    /// Several changes asked for in one callback are made in their order, so the last one stays.
     pub fn set_protocol(&self, protocol: impl Protocol) {
         self.raw().change_protocol(Box::new(|old| {
             drop(old);

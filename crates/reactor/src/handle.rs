@@ -305,7 +305,9 @@ impl LoopHandle {
         self.core.steps.number()
     }
 
-    /// Does now all work that was put off to the end of the step.
+    /// Does now all work that was put off to the end of the step. No callback is delivered by it.
+    ///
+    /// What a connection's own receiving callback has written is not put off: it leaves when that returns.
     pub fn offer_all(&self) {
         self.core.pass(OfferReason::Asked);
     }

@@ -65,9 +65,9 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// # event_loop.close()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, TimeoutError> {
+pub async fn timeout<F: IntoFuture>(limit: Duration, future: F) -> Result<F::Output, TimeoutError> {
     let handle = LoopHandle::current().map_err(TimeoutError::Loop)?;
-    timeout_on(&handle, limit, future).await
+    timeout_on(&handle, limit, future.into_future()).await
 }
 
 /// [`timeout`] by the clock of a loop that is known already.

@@ -430,3 +430,122 @@ fn a_write_outside_of_every_step_is_offered_at_once() {
     scene.transport.write(b"now");
     assert_eq!(scene.wire.writes_asked(), [[b"now".to_vec()]]);
 }
+
+// replaced: T-47: somebody's call is on the stack, so what is owed comes when the step has ended.
+#[test]
+fn offering_all_delivers_nothing_inside_the_call() {
+    run(async {
+        let offer_all = || LoopHandle::current().expect("a running loop").offer_all();
+        let recorder = Recorder::new().once(Callback::DataReceived, move |transport| {
+            transport.write(&[1; 200_000]);
+            offer_all();
+        });
+        let said = scene(recorder, &[Ok(b"go")], &[Ok(10)]).await;
+        said.log.until(|log| log.has(Callback::ResumeWriting)).await;
+        said.log.assert(&[Event::Made, Event::data("go"), Event::Paused, Event::Resumed]);
+
+        let recorder = Recorder::new().once(Callback::ResumeWriting, move |transport| {
+            transport.write(b"bye");
+            offer_all();
+        });
+        let closed = scene(recorder, &[], &[Ok(10)]).await;
+        closed.transport.write(&[1; 200_000]);
+        closed.transport.close();
+        closed.log.lost().await;
+        closed.log.assert_complete();
+    });
+}
+
+thread_local! {
+    static AT_DROP: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+/// Owns bytes, and acts when they are sent.
+struct Owner(Vec<u8>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Some(act) = AT_DROP.take() {
+            act();
+        }
+    }
+}
+
+// T-33 T-38: whatever the owner of sent bytes does, what was accepted before leaves before.
+#[test]
+fn the_owner_of_sent_bytes_finds_the_rest_in_its_place() {
+    let write_little = |transport: &Transport| {
+        transport.write(b"XXX");
+    };
+    let write_much = |transport: &Transport| {
+        transport.write(&[b'X'; 20_000]);
+    };
+    type Act = (fn(&Transport), &'static [u8]);
+    let acts: [Act; 3] =
+        [(write_little, b"XXX"), (write_much, &[b'X'; 20_000]), (Transport::close, b"")];
+    for (act, after) in acts {
+        run(async move {
+            let scene = scene(Recorder::new(), &[], &[Ok(8192 + 10)]).await;
+            let transport = scene.transport.clone();
+            AT_DROP.set(Some(Box::new(move || act(&transport))));
+            scene.transport.write_bytes(bytes::Bytes::from_owner(Owner(vec![b'a'; 8192])));
+            scene.transport.write(&[b'p'; 40_000]);
+            scene.transport.flush().await.expect("everything is sent");
+            let writes: Vec<Vec<u8>> =
+                scene.wire.writes_asked().iter().map(|pieces| pieces.concat()).collect();
+            let sent = [&writes[0][..8192 + 10], &writes[1..].concat()].concat();
+            assert_eq!(sent, [&[b'a'; 8192][..], &[b'p'; 40_000], after].concat());
+        });
+    }
+}
+
+// T-14 T-57: the one last try to send cannot replace the cause.
+#[test]
+fn the_last_try_keeps_the_cause() {
+    run(async {
+        for (end, kind) in [
+            (Transport::abort as fn(&Transport), None),
+            (|it| it.fail(io::Error::from(Errno::TIMEDOUT).into()), Some(io::ErrorKind::TimedOut)),
+        ] {
+            let scene = scene(Recorder::new(), &[], &[Err(Errno::PIPE)]).await;
+            scene.transport.write(b"x");
+            end(&scene.transport);
+            scene.log.lost().await;
+            assert_eq!(scene.log.cause().map(|cause| cause.kind()), kind);
+        }
+    });
+}
+
+// T-34: what could not be sent is not called flushed.
+#[test]
+fn a_flush_after_a_failed_write_fails() {
+    run(async {
+        for size in [100, 20_000] {
+            let scene = scene(Recorder::new(), &[], &[Err(Errno::PIPE)]).await;
+            scene.transport.write(&vec![1; size]);
+            assert!(scene.transport.flush().await.is_err(), "{size} bytes");
+        }
+    });
+}
+
+// T-48: raised limits resume nothing, and nor does a write that is only appended.
+#[test]
+fn only_sending_resumes() {
+    run(async {
+        let recorder = Recorder::new().once(Callback::PauseWriting, |transport| {
+            transport.set_write_buffer_limits(Some(1 << 20), Some(1 << 20)).expect("limits");
+            transport.write(b"x");
+            assert_eq!(transport.flow(), Flow::Paused);
+        });
+        let scene = scene(recorder, &[], &[Ok(10)]).await;
+        scene.transport.write(&[1; 100_000]);
+        scene.log.until(|log| log.has(Callback::ResumeWriting)).await;
+        assert_eq!(scene.transport.get_write_buffer_size(), 0);
+    });
+}

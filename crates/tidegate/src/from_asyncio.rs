@@ -31,6 +31,12 @@
 //! | `transport.get_extra_info("peername")` | [`Transport::peername`](crate::Transport::peername), or [`get_extra_info`](crate::Transport::get_extra_info) by type |
 //! | keyword arguments | methods of the builder that a function such as [`create_server`](crate::create_server) returns, before `.await` |
 //!
+//! What asyncio has beside its networking is not here: for `gather`, `wait`, queues, locks and events take any crate
+//! that asks for no runtime of its own, such as `futures-lite` or `async-channel`. Tasks may be woken from any
+//! thread, so a channel is also how a thread hands a value to a task.
+//!
+//! A builder is an `IntoFuture`: `.await` it, or write `.into_future()` where a future is asked for.
+//!
 //! # Differences on purpose
 //!
 //! | asyncio | here | why |

@@ -51,8 +51,9 @@ pub use tidegate_reactor as reactor;
 pub use tidegate_transports as transports;
 
 pub use tidegate_protocols::{
-    Address, AtEof, Cause, Flow, Incoming, Layer, Layered, LimitsError, PeerName, Protocol,
-    SockName, Transport, TransportStatistics, UnixAddress, WithProtocolError, WriteLimits,
+    Above, Address, AtEof, Cause, Flow, Gate, Incoming, Layer, Layered, LimitsError, PeerName,
+    Protocol, SockName, Transport, TransportStatistics, UnixAddress, WithProtocolError,
+    WriteLimits,
 };
 pub use tidegate_reactor::{
     Abandoned, Clock, EventLoop, Future, Handle, JoinError, JoinHandle, LoopError, LoopHandle,
@@ -60,8 +61,9 @@ pub use tidegate_reactor::{
     TimerHandle, create_future, run, sleep, spawn, timeout,
 };
 pub use tidegate_transports::{
-    ArgumentError, BindError, ConnectError, Family, Server, ServerError, ServerSocket,
-    ServerStatistics, connect_accepted_socket, create_connection, create_server,
+    ArgumentError, BindError, ConnectAcceptedSocket, ConnectError, CreateConnection, CreateServer,
+    Family, Hosts, Server, ServerError, ServerSocket, ServerStatistics, Target,
+    connect_accepted_socket, create_connection, create_server,
 };
 
 /// What most programs use, in one line.

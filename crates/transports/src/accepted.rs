@@ -84,7 +84,8 @@ impl<F> ConnectAcceptedSocket<F> {
 
     /// Aborts the connection when more than this many bytes wait to be sent; no limit unless set.
     ///
-    /// For protocols that do not heed the flow.
+    /// For protocols that do not heed the flow. The cause is an error of the kind `Other` that says so, and it
+    /// is reported to the exception handler.
     pub fn abort_above(mut self, bytes: usize) -> Self {
         self.choices.abort_above = Some(bytes);
         self

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use tidegate_protocols::Address;
 use tidegate_reactor::LoopHandle;
 use tidegate_reactor::resolve::{self, Service};
 
@@ -210,6 +211,16 @@ impl Wanted {
     fn candidate(self, address: SocketAddr) -> Candidate {
         let protocol = if self.protocol == 0 { resolve::IPPROTO_TCP } else { self.protocol };
         Candidate { address, protocol }
+    }
+}
+
+/// An address that is no internet address is nowhere to connect to.
+impl From<Address> for Target {
+    fn from(address: Address) -> Target {
+        match address.as_inet() {
+            Some(address) => Target::from(address),
+            None => Target::from(()),
+        }
     }
 }
 

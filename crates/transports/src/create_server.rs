@@ -205,7 +205,8 @@ impl CreateServer {
 
     /// Aborts a connection when more than this many bytes wait to be sent on it; no limit unless set.
     ///
-    /// For protocols that do not heed the flow.
+    /// For protocols that do not heed the flow. The cause is an error of the kind `Other` that says so, and it
+    /// is reported to the exception handler.
     pub fn abort_above(mut self, bytes: usize) -> Self {
         self.recipe.choices.abort_above = Some(bytes);
         self

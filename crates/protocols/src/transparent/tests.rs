@@ -86,6 +86,7 @@ fn calls_go_down() {
             "write_bytes b",
             "writelines c|d",
             "poll_flush",
+            "poll_flush",
             "write_eof",
             "pause_reading",
             "resume_reading",

@@ -44,6 +44,7 @@ fn each_call_goes_down() {
         "write_bytes b",
         "writelines c||d",
         "poll_flush",
+        "poll_flush",
         "write_eof",
         "pause_reading",
         "resume_reading",
