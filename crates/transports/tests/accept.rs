@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,22 +19,10 @@ use tidegate_testkit::{Callback, Event, Recorder, run};
 use tidegate_transports::{Server, create_server};
 
 mod support;
-use support::{Fate, Shut, has_ended, keep_reports, messages, read_all, turns, until};
-
-/// A protocol that does nothing.
-struct Idle;
-
-impl Protocol for Idle {}
-
-const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
-
-fn address_of(server: &Server) -> SocketAddr {
-    server.sockets()[0].sockname().as_inet().expect("an internet address")
-}
-
-fn connect(server: &Server) -> TcpStream {
-    TcpStream::connect(address_of(server)).expect("the server listens")
-}
+use support::{
+    Fate, Idle, LOOPBACK, Shut, address_of, connect, has_ended, keep_reports, messages, read_all,
+    turns, until,
+};
 
 #[test]
 fn all_that_wait_are_accepted_within_three_turns() {

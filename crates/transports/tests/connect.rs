@@ -2,7 +2,7 @@
 
 #![cfg(not(windows))]
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::{self};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use tidegate_protocols::{Address, Protocol, Transport};
+use tidegate_protocols::{Address, Transport};
 use tidegate_reactor::{LoopError, LoopHandle, TimeoutError, resolve, timeout};
 use tidegate_testkit::{alone, open_descriptors, run, watched};
 use tidegate_transports::{
@@ -20,28 +20,7 @@ use tidegate_transports::{
 };
 
 mod support;
-use support::{BlackHole, Refusing, inner, listener, turns, until};
-
-/// A protocol that does nothing.
-struct Idle;
-
-impl Protocol for Idle {}
-
-fn never() -> Idle {
-    panic!("the factory is not to be called")
-}
-
-/// Polls once; answers whether it is ready.
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    let mut future = std::pin::Pin::new(future);
-    poll_fn(|context| {
-        Poll::Ready(match future.as_mut().poll(context) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        })
-    })
-    .await
-}
+use support::{BlackHole, Idle, Refusing, inner, listener, never, poll_once, turns, until};
 
 #[test]
 fn a_contradiction_is_an_error_before_anything_is_done() {

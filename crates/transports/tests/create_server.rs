@@ -2,7 +2,7 @@
 
 #![cfg(not(windows))]
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -11,42 +11,13 @@ use std::rc::Rc;
 
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use tidegate_protocols::{Address, Protocol};
+use tidegate_protocols::Address;
 use tidegate_reactor::LoopHandle;
-use tidegate_testkit::{Event, Log, Recorder, alone, open_descriptors, run, watched};
-use tidegate_transports::{
-    ArgumentError, BindError, CreateServer, Hosts, Server, ServerError, create_server,
-};
+use tidegate_testkit::{Event, alone, open_descriptors, run, watched};
+use tidegate_transports::{ArgumentError, BindError, Hosts, Server, ServerError, create_server};
 
 mod support;
-use support::{inner, listener, until};
-
-/// A protocol that does nothing.
-struct Idle;
-
-impl Protocol for Idle {}
-
-/// A server whose protocols write down what they are told.
-fn recording(hosts: impl Into<Hosts>) -> (CreateServer, Rc<RefCell<Vec<Log>>>) {
-    let logs = Rc::new(RefCell::new(Vec::new()));
-    let kept = logs.clone();
-    let factory = move || {
-        let recorder = Recorder::new();
-        kept.borrow_mut().push(recorder.log());
-        recorder
-    };
-    (create_server(factory, hosts), logs)
-}
-
-const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
-
-fn address_of(server: &Server) -> SocketAddr {
-    server.sockets()[0].sockname().as_inet().expect("an internet address")
-}
-
-fn connect(server: &Server) -> TcpStream {
-    TcpStream::connect(address_of(server)).expect("the server listens")
-}
+use support::{Idle, LOOPBACK, address_of, connect, inner, listener, recording, until};
 
 #[test]
 fn a_contradiction_is_an_error_before_anything_is_done() {

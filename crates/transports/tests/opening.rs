@@ -21,28 +21,10 @@ use tidegate_testkit::{Callback, Event, Recorder, alone, open_descriptors, run, 
 use tidegate_transports::{Target, connect_accepted_socket, create_connection};
 
 mod support;
-use support::{BlackHole, Fate, Shut, has_ended, keep_reports, listener, read_all, turns, until};
-
-/// A protocol that does nothing.
-struct Idle;
-
-impl Protocol for Idle {}
-
-fn never() -> Idle {
-    panic!("the factory is not to be called")
-}
-
-/// Polls once; answers whether it is ready.
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    let mut future = std::pin::Pin::new(future);
-    poll_fn(|context| {
-        Poll::Ready(match future.as_mut().poll(context) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        })
-    })
-    .await
-}
+use support::{
+    BlackHole, Fate, Idle, Shut, has_ended, keep_reports, listener, never, poll_once, read_all,
+    turns, until,
+};
 
 #[test]
 fn the_factory_the_callback_and_the_caller_come_in_order() {

@@ -2,9 +2,9 @@
 
 #![cfg(not(windows))]
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,40 +13,13 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use tidegate_protocols::{Above, Address, Gate, Layer, Layered, Protocol, Transport};
 use tidegate_reactor::{EventLoop, LoopHandle, timeout};
-use tidegate_testkit::{Callback, Event, Log, Recorder, alone, open_descriptors, run, watched};
-use tidegate_transports::{
-    CreateServer, Hosts, Server, ServerError, create_connection, create_server,
-};
+use tidegate_testkit::{Callback, Event, alone, open_descriptors, run, watched};
+use tidegate_transports::{ServerError, create_connection, create_server};
 
 mod support;
-use support::{has_ended, inner, read_all, turns, until};
-
-/// A protocol that does nothing.
-struct Idle;
-
-impl Protocol for Idle {}
-
-/// A server whose protocols write down what they are told.
-fn recording(hosts: impl Into<Hosts>) -> (CreateServer, Rc<RefCell<Vec<Log>>>) {
-    let logs = Rc::new(RefCell::new(Vec::new()));
-    let kept = logs.clone();
-    let factory = move || {
-        let recorder = Recorder::new();
-        kept.borrow_mut().push(recorder.log());
-        recorder
-    };
-    (create_server(factory, hosts), logs)
-}
-
-const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
-
-fn address_of(server: &Server) -> SocketAddr {
-    server.sockets()[0].sockname().as_inet().expect("an internet address")
-}
-
-fn connect(server: &Server) -> TcpStream {
-    TcpStream::connect(address_of(server)).expect("the server listens")
-}
+use support::{
+    Idle, LOOPBACK, address_of, connect, has_ended, inner, read_all, recording, turns, until,
+};
 
 #[test]
 fn close_ends_listening_and_nothing_else() {

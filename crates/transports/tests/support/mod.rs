@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -15,6 +15,55 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{self, AddressFamily, SocketType};
 use tidegate_protocols::{Above, Cause, Gate, Layer, Protocol, Transport};
 use tidegate_reactor::{LoopHandle, Report};
+use tidegate_testkit::{Log, Recorder};
+use tidegate_transports::{CreateServer, Hosts, Server, create_server};
+
+/// A protocol that does nothing.
+pub(crate) struct Idle;
+
+impl Protocol for Idle {}
+
+/// A server whose protocols write down what they are told.
+pub(crate) fn recording(hosts: impl Into<Hosts>) -> (CreateServer, Rc<RefCell<Vec<Log>>>) {
+    let logs = Rc::new(RefCell::new(Vec::new()));
+    let kept = logs.clone();
+    let factory = move || {
+        let recorder = Recorder::new();
+        kept.borrow_mut().push(recorder.log());
+        recorder
+    };
+    (create_server(factory, hosts), logs)
+}
+
+/// A port of its own on this machine.
+pub(crate) const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+
+/// Where a server listens.
+pub(crate) fn address_of(server: &Server) -> SocketAddr {
+    server.sockets()[0].sockname().as_inet().expect("an internet address")
+}
+
+/// A client of the standard library.
+pub(crate) fn connect(server: &Server) -> TcpStream {
+    TcpStream::connect(address_of(server)).expect("the server listens")
+}
+
+/// A factory for tests in which nothing may be made.
+pub(crate) fn never() -> Idle {
+    panic!("the factory is not to be called")
+}
+
+/// Polls once; answers whether it is ready.
+pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    let mut future = std::pin::Pin::new(future);
+    poll_fn(|context| {
+        Poll::Ready(match future.as_mut().poll(context) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
 
 /// A listener of the standard library on a port of its own.
 pub(crate) fn listener() -> (TcpListener, SocketAddr) {
