@@ -10,9 +10,16 @@ use crate::parts::Core;
 /// `max_size`.
 pub const READ_SIZE: usize = 256 * 1024;
 
+/// The buffer begins at a multiple of this many bytes.
+///
+/// The kernel copies into it with an instruction that some processors (AMD's Zen 3, where this was measured)
+/// execute up to five times slower when the target lies 8 or 16 bytes behind the start of a page, which is
+/// just where large allocations begin.
+const ALIGNMENT: usize = 4096;
+
 /// The buffer of a loop while nobody uses it; made when it is first asked for.
 pub(crate) struct ReadBuffer {
-    idle: Cell<Option<Box<[u8]>>>,
+    idle: Cell<Option<Aligned>>,
 }
 
 impl ReadBuffer {
@@ -44,16 +51,13 @@ impl ReadBuffer {
 /// ```
 pub struct SharedBuffer {
     core: Rc<Core>,
-    bytes: Box<[u8]>,
+    bytes: Aligned,
 }
 
 impl SharedBuffer {
     pub(crate) fn take(core: &Rc<Core>) -> SharedBuffer {
         let bytes = core.read_buffer.idle.take();
-        SharedBuffer {
-            core: Rc::clone(core),
-            bytes: bytes.unwrap_or_else(|| vec![0; READ_SIZE].into_boxed_slice()),
-        }
+        SharedBuffer { core: Rc::clone(core), bytes: bytes.unwrap_or_else(Aligned::new) }
     }
 }
 
@@ -70,18 +74,46 @@ impl Deref for SharedBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes.memory[self.bytes.start..][..READ_SIZE]
     }
 }
 
 impl DerefMut for SharedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        &mut self.bytes.memory[self.bytes.start..][..READ_SIZE]
     }
 }
 
 impl std::fmt::Debug for SharedBuffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SharedBuffer").field("len", &self.bytes.len()).finish()
+        f.debug_struct("SharedBuffer").field("len", &self.len()).finish()
+    }
+}
+
+/// Memory of which [`READ_SIZE`] bytes are used, from the first that is aligned.
+#[derive(Default)]
+struct Aligned {
+    memory: Box<[u8]>,
+    start: usize,
+}
+
+impl Aligned {
+    fn new() -> Aligned {
+        let memory = vec![0; READ_SIZE + ALIGNMENT].into_boxed_slice();
+        let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Aligned { memory, start }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_is_aligned() {
+        let aligned = Aligned::new();
+        let first = aligned.memory[aligned.start..].as_ptr();
+        assert_eq!(first.align_offset(ALIGNMENT), 0);
+        assert!(aligned.memory.len() - aligned.start >= READ_SIZE);
     }
 }

@@ -60,7 +60,9 @@ impl Core {
         self.timers.borrow_mut().tidy();
 
         let queued = self.ready.len();
+        let again = self.sources.to_look_again();
         let at_once = queued > 0
+            || again > 0
             || self.stopping.get()
             || !early.is_empty()
             || self.steps.is_anything_waiting();
@@ -84,6 +86,7 @@ impl Core {
             for found in events.iter() {
                 self.dispatch(found);
             }
+            self.dispatch_again(again);
         } else {
             // What is told only once is kept for the next run; the rest will be found again.
             early.extend(events.iter().filter(|found| self.sources.is_told_once(found.key)));

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use rustix::io::Errno;
 use rustix::net::{
     self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, sendmsg,
 };
@@ -37,23 +38,47 @@ impl Socket {
         interest: Interest,
         watcher: Rc<dyn Watcher>,
     ) -> io::Result<Socket> {
-        Source::new(handle, descriptor, interest, watcher).map(Socket)
+        Source::edge_triggered(handle, descriptor, interest, watcher).map(Socket)
+    }
+
+    /// Notes that the system has nothing to take or to give for now.
+    #[cold]
+    fn would_block(&self, direction: Interest, error: Errno) -> io::Error {
+        if error == Errno::WOULDBLOCK {
+            self.0.clear_ready(direction);
+        }
+        error.into()
+    }
+
+    /// The answer to a write of that length; one that was cut short has filled the system's buffer.
+    fn written(&self, length: usize, taken: rustix::io::Result<usize>) -> io::Result<usize> {
+        let taken = taken.map_err(|error| self.would_block(Interest::WRITE, error))?;
+        if taken < length {
+            self.0.clear_ready(Interest::WRITE);
+        }
+        Ok(taken)
     }
 }
 
 impl Wire for Socket {
     fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        let (read, _) = net::recv(self.0.get_ref(), into, RecvFlags::empty())?;
+        let length = into.len();
+        let (read, _) = net::recv(self.0.get_ref(), into, RecvFlags::empty())
+            .map_err(|error| self.would_block(Interest::READ, error))?;
+        if read < length && self.0.short_read_empties() {
+            self.0.clear_ready(Interest::READ);
+        }
         Ok(read)
     }
 
     fn write(&self, from: &[u8]) -> io::Result<usize> {
-        Ok(net::send(self.0.get_ref(), from, QUIET)?)
+        self.written(from.len(), net::send(self.0.get_ref(), from, QUIET))
     }
 
     fn write_vectored(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut nothing_else = SendAncillaryBuffer::default();
-        Ok(sendmsg(self.0.get_ref(), from, &mut nothing_else, QUIET)?)
+        let length = from.iter().map(|slice| slice.len()).sum();
+        self.written(length, sendmsg(self.0.get_ref(), from, &mut nothing_else, QUIET))
     }
 
     fn shutdown_write(&self) -> io::Result<()> {

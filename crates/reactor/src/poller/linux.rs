@@ -13,7 +13,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
 
-use super::{EVENTS_PER_WAIT, Found};
+use super::{EVENTS_PER_WAIT, Found, Trigger};
 use crate::Interest;
 
 /// The key of the bell. No source has it, and `polling` keeps the one above for itself.
@@ -26,6 +26,9 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
+    /// Whether [`Trigger::Edge`] may be asked for.
+    pub(crate) const TELLS_EDGES: bool = true;
+
     pub(crate) fn new() -> io::Result<Poller> {
         let poller = polling::Poller::new()?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
@@ -39,8 +42,14 @@ impl Poller {
         self.bell.clone()
     }
 
-    pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
-        epoll::add(&self.poller, fd, EventData::new_u64(key), flags(interest))?;
+    pub(crate) fn add(
+        &self,
+        fd: BorrowedFd<'_>,
+        key: u64,
+        interest: Interest,
+        trigger: Trigger,
+    ) -> io::Result<()> {
+        epoll::add(&self.poller, fd, EventData::new_u64(key), flags(interest, trigger))?;
         Ok(())
     }
 
@@ -49,8 +58,9 @@ impl Poller {
         fd: BorrowedFd<'_>,
         key: u64,
         interest: Interest,
+        trigger: Trigger,
     ) -> io::Result<()> {
-        epoll::modify(&self.poller, fd, EventData::new_u64(key), flags(interest))?;
+        epoll::modify(&self.poller, fd, EventData::new_u64(key), flags(interest, trigger))?;
         Ok(())
     }
 
@@ -121,18 +131,29 @@ impl Events {
                 readable: flags.intersects(EventFlags::IN | EventFlags::RDHUP),
                 writable: flags.intersects(EventFlags::OUT),
                 hung_up: flags.intersects(EventFlags::HUP | EventFlags::ERR),
+                read_on: flags.intersects(READ_ON),
             }
         })
     }
 }
 
+/// What a short read can leave behind without a new edge to come.
+const READ_ON: EventFlags =
+    EventFlags::RDHUP.union(EventFlags::PRI).union(EventFlags::HUP).union(EventFlags::ERR);
+
 /// Hang-up and error are told whatever the flags. With no interest they are told once, or a peer's reset
 /// would make the loop spin.
-fn flags(interest: Interest) -> EventFlags {
-    match (interest.readable(), interest.writable()) {
-        (false, false) => EventFlags::ONESHOT,
+fn flags(interest: Interest, trigger: Trigger) -> EventFlags {
+    let directions = match (interest.readable(), interest.writable()) {
+        (false, false) => EventFlags::empty(),
         (true, false) => EventFlags::IN | EventFlags::RDHUP,
         (false, true) => EventFlags::OUT,
         (true, true) => EventFlags::IN | EventFlags::RDHUP | EventFlags::OUT,
+    };
+    match trigger {
+        Trigger::Level if interest == Interest::NONE => EventFlags::ONESHOT,
+        Trigger::Level => directions,
+        Trigger::Edge if interest.readable() => directions | EventFlags::PRI | EventFlags::ET,
+        Trigger::Edge => directions | EventFlags::ET,
     }
 }

@@ -1,8 +1,9 @@
 //! Asking the system which descriptors are ready: one contract, two rooms that fulfil it.
 //!
 //! Both rooms have the same five methods (`new`, `add`, `modify`, `delete`, `wait`) and a bell that any
-//! thread may ring. Keys are the caller's; interest is level-triggered, and no interest at all means that a
-//! hang-up is told once.
+//! thread may ring. Keys are the caller's. No interest at all means that a hang-up is told once.
+
+use crate::Interest;
 
 #[cfg(all(target_os = "linux", not(tidegate_portable)))]
 mod linux;
@@ -27,4 +28,36 @@ pub(crate) struct Found {
     pub(crate) writable: bool,
     /// Both directions are gone, or an error waits. Told whatever the interest.
     pub(crate) hung_up: bool,
+    /// There is more to come than a short read tells: the end of the stream, an error, or what lies behind an
+    /// urgent byte. Only edges tell it; where levels are told, the next one will.
+    pub(crate) read_on: bool,
+}
+
+impl Found {
+    /// Nothing new; what is known of the descriptor with that key is worth another look.
+    pub(crate) fn again(key: u64) -> Found {
+        Found { key, readable: false, writable: false, hung_up: false, read_on: false }
+    }
+
+    /// The directions that it makes ready.
+    pub(crate) fn directions(self) -> Interest {
+        let mut directions = if self.hung_up { Interest::BOTH } else { Interest::NONE };
+        if self.readable {
+            directions = directions | Interest::READ;
+        }
+        if self.writable {
+            directions = directions | Interest::WRITE;
+        }
+        directions
+    }
+}
+
+/// When the system tells that a descriptor is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// At each wait, for as long as it is.
+    Level,
+    /// When it becomes so; which is cheaper, since the system does not look at it again at each wait. Only
+    /// where [`Poller::TELLS_EDGES`].
+    Edge,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use polling::{Event, PollMode};
 
-use super::{EVENTS_PER_WAIT, Found};
+use super::{EVENTS_PER_WAIT, Found, Trigger};
 use crate::Interest;
 
 /// A poller of `polling`, which brings its own bell.
@@ -17,6 +17,9 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
+    /// Whether [`Trigger::Edge`] may be asked for: no, since not every system has edges.
+    pub(crate) const TELLS_EDGES: bool = false;
+
     pub(crate) fn new() -> io::Result<Poller> {
         Ok(Poller { poller: Arc::new(polling::Poller::new()?) })
     }
@@ -27,7 +30,13 @@ impl Poller {
     }
 
     #[allow(unsafe_code, reason = "registering is unsafe in polling, and the loop exists to do it")]
-    pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
+    pub(crate) fn add(
+        &self,
+        fd: BorrowedFd<'_>,
+        key: u64,
+        interest: Interest,
+        _level: Trigger,
+    ) -> io::Result<()> {
         let (event, mode) = event(key, interest);
         // SAFETY: polling asks that a descriptor be open when it is added, and deleted before it is closed.
         // It is open, because it is borrowed. The only caller is `Source`, which keeps the descriptor's
@@ -42,6 +51,7 @@ impl Poller {
         fd: BorrowedFd<'_>,
         key: u64,
         interest: Interest,
+        _level: Trigger,
     ) -> io::Result<()> {
         let (event, mode) = event(key, interest);
         self.poller.modify_with_mode(fd, event, mode)
@@ -88,6 +98,7 @@ impl Events {
             readable: event.readable,
             writable: event.writable,
             hung_up: event.is_interrupt() || event.is_err() == Some(true),
+            read_on: false,
         })
     }
 }

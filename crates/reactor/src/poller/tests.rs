@@ -31,7 +31,7 @@ fn readiness_is_level_triggered_and_has_its_key() {
     let poller = Poller::new().unwrap();
     let (mut near, mut far) = UnixStream::pair().unwrap();
     let key = (7 << 32) | 3;
-    poller.add(far.as_fd(), key, Interest::READ).unwrap();
+    poller.add(far.as_fd(), key, Interest::READ, Trigger::Level).unwrap();
     assert_eq!(wait(&poller, AT_ONCE), []);
     near.write_all(b"!").unwrap();
     for _ in 0..3 {
@@ -47,7 +47,7 @@ fn interest_can_be_changed() {
     let poller = Poller::new().unwrap();
     let (mut near, far) = UnixStream::pair().unwrap();
     near.write_all(b"!").unwrap();
-    poller.add(far.as_fd(), 1, Interest::NONE).unwrap();
+    poller.add(far.as_fd(), 1, Interest::NONE, Trigger::Level).unwrap();
     assert_eq!(wait(&poller, AT_ONCE), []);
     let cases = [
         (Interest::READ, vec![(1, true, false, false)]),
@@ -57,7 +57,7 @@ fn interest_can_be_changed() {
         (Interest::READ, vec![(1, true, false, false)]),
     ];
     for (interest, told) in cases {
-        poller.modify(far.as_fd(), 1, interest).unwrap();
+        poller.modify(far.as_fd(), 1, interest, Trigger::Level).unwrap();
         assert_eq!(wait(&poller, AT_ONCE), told, "{interest:?}");
         assert_eq!(wait(&poller, AT_ONCE), told, "{interest:?}, once more");
     }
@@ -69,12 +69,12 @@ fn interest_can_be_changed() {
 fn a_hang_up_is_told_once_where_there_is_no_interest() {
     let poller = Poller::new().unwrap();
     let (near, far) = UnixStream::pair().unwrap();
-    poller.add(far.as_fd(), 1, Interest::NONE).unwrap();
+    poller.add(far.as_fd(), 1, Interest::NONE, Trigger::Level).unwrap();
     drop(near);
     let told = wait(&poller, AT_ONCE);
     assert!(matches!(told[..], [(1, _, _, true)]), "{told:?}");
     assert_eq!(wait(&poller, AT_ONCE), []);
-    poller.modify(far.as_fd(), 1, Interest::READ).unwrap();
+    poller.modify(far.as_fd(), 1, Interest::READ, Trigger::Level).unwrap();
     for _ in 0..2 {
         let told = wait(&poller, AT_ONCE);
         assert!(matches!(told[..], [(1, true, _, true)]), "{told:?}");
@@ -85,13 +85,13 @@ fn a_hang_up_is_told_once_where_there_is_no_interest() {
 fn registering_twice_and_regular_files_are_refused() {
     let poller = Poller::new().unwrap();
     let (_near, far) = UnixStream::pair().unwrap();
-    poller.add(far.as_fd(), 1, Interest::READ).unwrap();
-    let twice = poller.add(far.as_fd(), 2, Interest::READ).unwrap_err();
+    poller.add(far.as_fd(), 1, Interest::READ, Trigger::Level).unwrap();
+    let twice = poller.add(far.as_fd(), 2, Interest::READ, Trigger::Level).unwrap_err();
     assert_eq!(twice.kind(), io::ErrorKind::AlreadyExists);
     let file = std::fs::File::open("Cargo.toml").unwrap();
-    let regular = poller.add(file.as_fd(), 3, Interest::READ).unwrap_err();
+    let regular = poller.add(file.as_fd(), 3, Interest::READ, Trigger::Level).unwrap_err();
     assert_eq!(regular.kind(), io::ErrorKind::PermissionDenied);
-    assert!(poller.modify(file.as_fd(), 3, Interest::READ).is_err());
+    assert!(poller.modify(file.as_fd(), 3, Interest::READ, Trigger::Level).is_err());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The table of sources: who watches what, and what the system was told of it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::rc::Rc;
@@ -9,7 +10,7 @@ use slab::Slab;
 
 use super::{Interest, Readiness, Watcher};
 use crate::parts::Core;
-use crate::poller::{Found, Poller};
+use crate::poller::{Found, Poller, Trigger};
 
 /// What a source and the table share.
 pub(super) struct Entry<T: ?Sized> {
@@ -18,8 +19,15 @@ pub(super) struct Entry<T: ?Sized> {
     pub(super) number: RawFd,
     /// What is wanted.
     pub(super) interest: Cell<Interest>,
-    /// What the system was told.
+    /// What the system was told. It may be more than is wanted, where edges are told.
     told: Cell<Interest>,
+    trigger: Trigger,
+    /// What is known to be ready, where edges are told.
+    ready: Cell<Interest>,
+    /// A short read does not empty the descriptor.
+    pub(super) read_on: Cell<bool>,
+    /// It is on the list of those to be told again.
+    again: Cell<bool>,
     /// It is on the list of changes.
     listed: Cell<bool>,
     pub(super) registered: Cell<bool>,
@@ -29,12 +37,16 @@ pub(super) struct Entry<T: ?Sized> {
 }
 
 impl<T> Entry<T> {
-    pub(super) fn new(io: T, number: RawFd, interest: Interest) -> Entry<T> {
+    pub(super) fn new(io: T, number: RawFd, interest: Interest, trigger: Trigger) -> Entry<T> {
         Entry {
             key: Cell::new(0),
             number,
             interest: Cell::new(interest),
             told: Cell::new(interest),
+            trigger,
+            ready: Cell::new(Interest::NONE),
+            read_on: Cell::new(false),
+            again: Cell::new(false),
             listed: Cell::new(false),
             registered: Cell::new(false),
             hung_up: Cell::new(false),
@@ -44,11 +56,39 @@ impl<T> Entry<T> {
     }
 }
 
+impl<T: ?Sized> Entry<T> {
+    /// The directions that are ready, now that this was found.
+    #[inline]
+    fn ready_with(&self, found: Found) -> Interest {
+        let directions = found.directions();
+        if self.trigger == Trigger::Level {
+            return directions;
+        }
+        let ready = self.ready.get() | directions;
+        self.ready.set(ready);
+        if found.read_on {
+            self.read_on.set(true);
+        }
+        ready
+    }
+
+    /// Whether it has to be told without being found ready once more.
+    fn is_still_ready(&self) -> bool {
+        self.ready.get() & self.interest.get() != Interest::NONE
+    }
+
+    pub(super) fn clear_ready(&self, direction: Interest) {
+        self.ready.set(self.ready.get().without(direction));
+    }
+}
+
 /// All sources of a loop.
 pub(crate) struct Sources {
     table: RefCell<Table>,
     /// Keys of sources whose interest is not what the system was told.
     changed: RefCell<Vec<u64>>,
+    /// Keys of edge-triggered sources that are ready still: told once more in the next turn.
+    again: RefCell<VecDeque<u64>>,
     events: Cell<u64>,
 }
 
@@ -79,6 +119,7 @@ impl Sources {
                 descriptors: 0,
             }),
             changed: RefCell::new(Vec::new()),
+            again: RefCell::new(VecDeque::new()),
             events: Cell::new(0),
         }
     }
@@ -158,8 +199,23 @@ impl Sources {
         Some(Rc::clone(&row.watcher))
     }
 
-    /// Notes that a source's interest has changed.
-    pub(super) fn note_change<T>(&self, entry: &Entry<T>) {
+    /// A source's interest has changed.
+    pub(super) fn interest_changed<T>(&self, entry: &Entry<T>) {
+        match entry.trigger {
+            Trigger::Level => self.note_change(entry),
+            // A direction that is given up needs no word, as long as nothing is found in it.
+            Trigger::Edge => {
+                let interest = entry.interest.get();
+                if interest.without(entry.told.get()) != Interest::NONE {
+                    self.note_change(entry);
+                }
+                self.look_again_at(entry);
+            }
+        }
+    }
+
+    /// Notes that the system has to be told of a source's interest.
+    fn note_change<T: ?Sized>(&self, entry: &Entry<T>) {
         if !entry.listed.replace(true) {
             self.changed.borrow_mut().push(entry.key.get());
         }
@@ -173,23 +229,67 @@ impl Sources {
         let entry = row.entry.as_deref()?;
         let interest = entry.interest.get();
         let news = found.hung_up && !entry.hung_up.replace(true);
-        let readiness = Readiness {
-            readable: interest.readable() && (found.readable || found.hung_up),
-            writable: interest.writable() && (found.writable || found.hung_up),
-            hung_up: found.hung_up,
-        };
-        // With no interest left a hang-up is told once.
-        let unwanted = !readiness.readable && !readiness.writable;
-        if unwanted && !(news && interest == Interest::NONE) {
+        let wanted = entry.ready_with(found) & interest;
+        if entry.again.get() {
+            // It is told in this turn anyway, and not twice.
             return None;
         }
+        if wanted == Interest::NONE {
+            if entry.trigger == Trigger::Edge {
+                self.note_change(entry);
+            }
+            // With no interest left a hang-up is told once.
+            if !(news && interest == Interest::NONE) {
+                return None;
+            }
+        }
         self.events.set(self.events.get() + 1);
+        let readiness = Readiness {
+            readable: wanted.readable(),
+            writable: wanted.writable(),
+            hung_up: entry.hung_up.get(),
+        };
         Some((Rc::clone(&row.watcher), readiness))
     }
 
-    /// Whether the system was told of no interest in a source, so that it tells of a hang-up only once.
+    /// Whether a source that is ready still, though the system will not say so again, is to be told again.
+    #[inline]
+    fn look_again(&self, key: u64) {
+        let table = self.table.borrow();
+        if let Some(row) = table.row(key)
+            && let Some(entry) = row.entry.as_deref()
+        {
+            self.look_again_at(entry);
+        }
+    }
+
+    fn look_again_at<T: ?Sized>(&self, entry: &Entry<T>) {
+        if entry.is_still_ready() && !entry.again.replace(true) {
+            self.again.borrow_mut().push_back(entry.key.get());
+        }
+    }
+
+    /// How many sources are to be told again.
+    pub(crate) fn to_look_again(&self) -> usize {
+        self.again.borrow().len()
+    }
+
+    /// The next source that is to be told again.
+    fn next_again(&self) -> Option<u64> {
+        let key = self.again.borrow_mut().pop_front()?;
+        if let Some(entry) = self.entry(key) {
+            entry.again.set(false);
+        }
+        Some(key)
+    }
+
+    /// Whether the system will not tell once more by itself what it has found about a source.
     pub(crate) fn is_told_once(&self, key: u64) -> bool {
-        self.entry(key).is_some_and(|entry| entry.told.get() == Interest::NONE)
+        self.entry(key).is_some_and(|entry| match entry.trigger {
+            // A hang-up.
+            Trigger::Level => entry.told.get() == Interest::NONE,
+            Trigger::Edge => true,
+        })
     }
 
     /// Shares of all watchers, in no order.
@@ -239,9 +339,9 @@ impl Core {
             if entry.told.replace(interest) == interest {
                 continue;
             }
-            let fd = entry.io.as_fd();
-            if self.with_poller(|poller| poller.modify(fd, key, interest)).is_err() {
-                refused.push(Found { key, readable: true, writable: true, hung_up: false });
+            let (fd, trigger) = (entry.io.as_fd(), entry.trigger);
+            if self.with_poller(|poller| poller.modify(fd, key, interest, trigger)).is_err() {
+                refused.push(Found { readable: true, writable: true, ..Found::again(key) });
             }
         }
         // The list is put back for its memory; asking for a descriptor changes no interest.
@@ -254,7 +354,16 @@ impl Core {
         let Some((watcher, readiness)) = self.sources.called_by(found) else { return };
         let share = Rc::clone(&watcher);
         self.step(crate::steps::Doing::Ready(&watcher), || share.ready(readiness));
+        self.sources.look_again(found.key);
         self.release(watcher);
+    }
+
+    /// Tells those that are ready still, `count` of them.
+    pub(crate) fn dispatch_again(&self, count: usize) {
+        for _ in 0..count {
+            let Some(key) = self.sources.next_again() else { break };
+            self.dispatch(Found::again(key));
+        }
     }
 
     /// Makes the system's refusal to register a descriptor understandable.
