@@ -407,3 +407,22 @@ fn a_lingering_close_saves_the_last_words() {
         assert!(log.cause().is_none());
     });
 }
+
+// T-10
+#[test]
+fn what_lies_behind_an_urgent_byte_is_received_though_reads_stop_at_it() {
+    run(async {
+        let (transport, log, far) = half_open(Recorder::new());
+        log.made().await;
+        for round in 1..=3 {
+            // All of it is there before the loop looks: a read ends at the urgent byte, which is left out.
+            (&far).write_all(b"before").expect("a peer");
+            rustix::net::send(&far, b"!", rustix::net::SendFlags::OOB).expect("a peer");
+            (&far).write_all(b"behind").expect("a peer");
+            log.until(|log| log.received_len() == round * 12).await;
+        }
+        assert_eq!(log.received(), b"beforebehind".repeat(3));
+        transport.close();
+        log.lost().await;
+    });
+}
