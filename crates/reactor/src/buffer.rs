@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
-use std::rc::Rc;
 
 use crate::parts::Core;
 
@@ -19,7 +18,7 @@ const ALIGNMENT: usize = 4096;
 
 /// The buffer of a loop while nobody uses it; made when it is first asked for.
 pub(crate) struct ReadBuffer {
-    idle: Cell<Option<Aligned>>,
+    idle: Cell<Option<Box<Aligned>>>,
 }
 
 impl ReadBuffer {
@@ -44,64 +43,76 @@ impl ReadBuffer {
 /// use tidegate_reactor::{EventLoop, READ_SIZE};
 ///
 /// let event_loop = EventLoop::new()?;
-/// let buffer = event_loop.handle().shared_buffer();
+/// let handle = event_loop.handle();
+/// let buffer = handle.shared_buffer();
 /// assert_eq!(buffer.len(), READ_SIZE);
+/// # drop(buffer);
 /// # event_loop.close()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub struct SharedBuffer {
-    core: Rc<Core>,
-    bytes: Aligned,
+pub struct SharedBuffer<'a> {
+    core: &'a Core,
+    /// Until it is given back.
+    bytes: Option<Box<Aligned>>,
 }
 
-impl SharedBuffer {
-    pub(crate) fn take(core: &Rc<Core>) -> SharedBuffer {
-        let bytes = core.read_buffer.idle.take();
-        SharedBuffer { core: Rc::clone(core), bytes: bytes.unwrap_or_else(Aligned::new) }
+impl<'a> SharedBuffer<'a> {
+    #[inline]
+    pub(crate) fn take(core: &'a Core) -> SharedBuffer<'a> {
+        let bytes = core.read_buffer.idle.take().unwrap_or_else(Aligned::zeroed);
+        SharedBuffer { core, bytes: Some(bytes) }
     }
 }
 
-impl Drop for SharedBuffer {
+impl Drop for SharedBuffer<'_> {
+    #[inline]
     fn drop(&mut self) {
         // A closed loop keeps no memory; a second buffer, asked for in between, is one too many.
         if !self.core.is_closed() {
-            self.core.read_buffer.idle.set(Some(std::mem::take(&mut self.bytes)));
+            self.core.read_buffer.idle.set(self.bytes.take());
         }
     }
 }
 
-impl Deref for SharedBuffer {
+impl Deref for SharedBuffer<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
-        &self.bytes.memory[self.bytes.start..][..READ_SIZE]
+        match &self.bytes {
+            Some(aligned) => &aligned.memory[aligned.start..][..READ_SIZE],
+            None => &[],
+        }
     }
 }
 
-impl DerefMut for SharedBuffer {
+impl DerefMut for SharedBuffer<'_> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes.memory[self.bytes.start..][..READ_SIZE]
+        match &mut self.bytes {
+            Some(aligned) => &mut aligned.memory[aligned.start..][..READ_SIZE],
+            None => &mut [],
+        }
     }
 }
 
-impl std::fmt::Debug for SharedBuffer {
+impl std::fmt::Debug for SharedBuffer<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SharedBuffer").field("len", &self.len()).finish()
     }
 }
 
 /// Memory of which [`READ_SIZE`] bytes are used, from the first that is aligned.
-#[derive(Default)]
 struct Aligned {
     memory: Box<[u8]>,
     start: usize,
 }
 
 impl Aligned {
-    fn new() -> Aligned {
+    fn zeroed() -> Box<Aligned> {
         let memory = vec![0; READ_SIZE + ALIGNMENT].into_boxed_slice();
         let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Aligned { memory, start }
+        Box::new(Aligned { memory, start })
     }
 }
 
@@ -111,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_buffer_is_aligned() {
-        let aligned = Aligned::new();
+        let aligned = Aligned::zeroed();
         let first = aligned.memory[aligned.start..].as_ptr();
         assert_eq!(first.align_offset(ALIGNMENT), 0);
         assert!(aligned.memory.len() - aligned.start >= READ_SIZE);

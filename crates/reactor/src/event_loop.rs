@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::current::{self, Entered};
 use crate::mailbox::Door;
 use crate::parts::{Core, Life};
-use crate::poller::Poller;
+use crate::poller::{Events, Poller};
 use crate::ready::Entry;
 use crate::remote::{Letter, Mail, post_wake};
 use crate::report::Report;
@@ -262,12 +262,15 @@ impl<'a> Running<'a> {
     }
 
     fn run(&self, main: &mut dyn Main) -> Result<(), LoopError> {
-        loop {
-            let next = self.core.turn(main)?;
-            if next == Next::Leave || self.core.stopping.get() {
-                return Ok(());
+        let mut events = self.core.events.take().unwrap_or_else(Events::new);
+        let ended = loop {
+            match self.core.turn(main, &mut events) {
+                Ok(Next::GoOn) if !self.core.stopping.get() => {}
+                ended => break ended.map(drop),
             }
-        }
+        };
+        self.core.events.set(Some(events));
+        ended
     }
 }
 

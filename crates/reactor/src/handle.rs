@@ -439,7 +439,7 @@ impl LoopHandle {
 
     /// Takes the buffer that the whole loop shares, for as long as the guard lives.
     #[must_use]
-    pub fn shared_buffer(&self) -> SharedBuffer {
+    pub fn shared_buffer(&self) -> SharedBuffer<'_> {
         SharedBuffer::take(&self.core)
     }
 

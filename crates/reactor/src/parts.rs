@@ -11,7 +11,7 @@ use crate::call::Callback;
 use crate::clock::Clock;
 use crate::mailbox::Mailbox;
 use crate::offload::Offload;
-use crate::poller::{Events, Found, Poller};
+use crate::poller::{Events, Poller};
 use crate::readers::Readers;
 use crate::ready::Ready;
 use crate::remote::{Letter, Mail};
@@ -51,10 +51,8 @@ pub(crate) struct Core {
     pub(crate) sources: Sources,
     /// None once the loop is closed.
     pub(crate) poller: RefCell<Option<Poller>>,
-    /// Taken while a turn works through it.
+    /// Kept for its memory between runs.
     pub(crate) events: Cell<Option<Events>>,
-    /// What was found and has not been told.
-    pub(crate) left_over: Cell<Vec<Found>>,
 
     pub(crate) readers: Readers,
     pub(crate) signals: Signals,
@@ -90,7 +88,6 @@ impl Core {
             sources: Sources::new(),
             poller: RefCell::new(Some(poller)),
             events: Cell::new(None),
-            left_over: Cell::new(Vec::new()),
             readers: Readers::new(),
             signals: Signals::new(),
             offload: Offload::new(),

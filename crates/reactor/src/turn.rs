@@ -48,30 +48,21 @@ pub(crate) enum Next {
 
 impl Core {
     /// Makes one turn.
-    pub(crate) fn turn(&self, main: &mut dyn Main) -> Result<Next, LoopError> {
+    pub(crate) fn turn(&self, main: &mut dyn Main, events: &mut Events) -> Result<Next, LoopError> {
         self.turns.set(self.turns.get() + 1);
 
         // Whatever was put off is done before the loop waits; that may change interests, so the system is
         // told of those last.
         self.pass(OfferReason::Waiting);
-        let mut early = self.left_over.take();
-        self.tell_interests(&mut early);
+        self.tell_interests();
         self.take_in_mail();
         self.timers.borrow_mut().tidy();
 
         let queued = self.ready.len();
-        let again = self.sources.to_look_again();
-        let at_once = queued > 0
-            || again > 0
-            || self.stopping.get()
-            || !early.is_empty()
-            || self.steps.is_anything_waiting();
-        let mut events = self.events.take().unwrap_or_else(Events::new);
-        let waited = self.wait(at_once, &mut events);
-        if let Err(error) = waited {
-            self.events.set(Some(events));
-            return Err(LoopError::Wait(error.kind()));
-        }
+        let again = self.sources.to_tell_again();
+        let at_once =
+            queued > 0 || again > 0 || self.stopping.get() || self.steps.is_anything_waiting();
+        self.wait(at_once, events).map_err(|error| LoopError::Wait(error.kind()))?;
         self.take_in_mail();
 
         // What was queued before the wait runs first.
@@ -80,19 +71,14 @@ impl Core {
         // Then whoever watches a descriptor that was found ready, one after the other: each may add or remove
         // any of the others.
         if next == Next::GoOn {
-            for found in early.drain(..) {
-                self.dispatch(found);
-            }
             for found in events.iter() {
-                self.dispatch(found);
+                self.dispatch(found, false);
             }
             self.dispatch_again(again);
         } else {
             // What is told only once is kept for the next run; the rest will be found again.
-            early.extend(events.iter().filter(|found| self.sources.is_told_once(found.key)));
+            events.iter().for_each(|found| self.sources.keep(found));
         }
-        self.left_over.set(early);
-        self.events.set(Some(events));
 
         // Then due timers, and everything that is queued by now; what that schedules is for the next turn.
         if next == Next::GoOn {

@@ -87,8 +87,9 @@ pub(crate) struct Sources {
     table: RefCell<Table>,
     /// Keys of sources whose interest is not what the system was told.
     changed: RefCell<Vec<u64>>,
-    /// Keys of edge-triggered sources that are ready still: told once more in the next turn.
-    again: RefCell<VecDeque<u64>>,
+    /// What is told in the next turn, whatever the system says then: sources that are ready still, where edges
+    /// are told; and what could not be told when it was found.
+    again: RefCell<VecDeque<Found>>,
     events: Cell<u64>,
 }
 
@@ -221,16 +222,19 @@ impl Sources {
         }
     }
 
-    /// Who is to be told of an event, and what. Nobody if the source is gone, or what was found is not wanted.
+    /// Who is to be told of what was found, by the system or `again`, and what. Nobody if the source is gone, or
+    /// it is not wanted.
     #[inline]
-    fn called_by(&self, found: Found) -> Option<(Rc<dyn Watcher>, Readiness)> {
+    fn called_by(&self, found: Found, again: bool) -> Option<(Rc<dyn Watcher>, Readiness)> {
         let table = self.table.borrow();
         let row = table.row(found.key)?;
         let entry = row.entry.as_deref()?;
         let interest = entry.interest.get();
         let news = found.hung_up && !entry.hung_up.replace(true);
         let wanted = entry.ready_with(found) & interest;
-        if entry.again.get() {
+        if again {
+            entry.again.set(false);
+        } else if entry.again.get() {
             // It is told in this turn anyway, and not twice.
             return None;
         }
@@ -265,31 +269,26 @@ impl Sources {
 
     fn look_again_at<T: ?Sized>(&self, entry: &Entry<T>) {
         if entry.is_still_ready() && !entry.again.replace(true) {
-            self.again.borrow_mut().push_back(entry.key.get());
+            self.again.borrow_mut().push_back(Found::again(entry.key.get()));
         }
     }
 
-    /// How many sources are to be told again.
-    pub(crate) fn to_look_again(&self) -> usize {
+    /// How many sources are to be told whatever the system finds.
+    pub(crate) fn to_tell_again(&self) -> usize {
         self.again.borrow().len()
     }
 
-    /// The next source that is to be told again.
-    fn next_again(&self) -> Option<u64> {
-        let key = self.again.borrow_mut().pop_front()?;
-        if let Some(entry) = self.entry(key) {
-            entry.again.set(false);
+    /// Keeps what was found and could not be told, if the system will not find it again by itself.
+    pub(crate) fn keep(&self, found: Found) {
+        let Some(entry) = self.entry(found.key) else { return };
+        match entry.trigger {
+            // A hang-up is told once where there is no interest.
+            Trigger::Level if entry.told.get() != Interest::NONE => {}
+            Trigger::Edge if entry.again.replace(true) => {
+                entry.ready_with(found);
+            }
+            _ => self.again.borrow_mut().push_back(found),
         }
-        Some(key)
-    }
-
-    /// Whether the system will not tell once more by itself what it has found about a source.
-    pub(crate) fn is_told_once(&self, key: u64) -> bool {
-        self.entry(key).is_some_and(|entry| match entry.trigger {
-            // A hang-up.
-            Trigger::Level => entry.told.get() == Interest::NONE,
-            Trigger::Edge => true,
-        })
     }
 
     /// Shares of all watchers, in no order.
@@ -330,7 +329,14 @@ impl Core {
     }
 
     /// Tells the system of changed interests, each once. Those it refuses count as found ready.
-    pub(crate) fn tell_interests(&self, refused: &mut Vec<Found>) {
+    #[inline]
+    pub(crate) fn tell_interests(&self) {
+        if !self.sources.changed.borrow().is_empty() {
+            self.tell_changed();
+        }
+    }
+
+    fn tell_changed(&self) {
         let mut changed = self.sources.changed.take();
         for key in changed.drain(..) {
             let Some(entry) = self.sources.entry(key) else { continue };
@@ -341,7 +347,8 @@ impl Core {
             }
             let (fd, trigger) = (entry.io.as_fd(), entry.trigger);
             if self.with_poller(|poller| poller.modify(fd, key, interest, trigger)).is_err() {
-                refused.push(Found { readable: true, writable: true, ..Found::again(key) });
+                let found = Found { readable: true, writable: true, ..Found::again(key) };
+                self.sources.again.borrow_mut().push_back(found);
             }
         }
         // The list is put back for its memory; asking for a descriptor changes no interest.
@@ -350,19 +357,22 @@ impl Core {
 
     /// Tells whoever watches a descriptor what was found about it, as a step.
     #[inline]
-    pub(crate) fn dispatch(&self, found: Found) {
-        let Some((watcher, readiness)) = self.sources.called_by(found) else { return };
+    pub(crate) fn dispatch(&self, found: Found, again: bool) {
+        let Some((watcher, readiness)) = self.sources.called_by(found, again) else { return };
         let share = Rc::clone(&watcher);
         self.step(crate::steps::Doing::Ready(&watcher), || share.ready(readiness));
         self.sources.look_again(found.key);
         self.release(watcher);
     }
 
-    /// Tells those that are ready still, `count` of them.
+    /// Tells the first `count` of those that are told whatever the system has found.
+    #[inline]
     pub(crate) fn dispatch_again(&self, count: usize) {
         for _ in 0..count {
-            let Some(key) = self.sources.next_again() else { break };
-            self.dispatch(Found::again(key));
+            // A name of its own, so that nothing is borrowed while it is told.
+            let next = self.sources.again.borrow_mut().pop_front();
+            let Some(found) = next else { break };
+            self.dispatch(found, true);
         }
     }
 

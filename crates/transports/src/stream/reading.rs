@@ -136,7 +136,7 @@ impl<W: Wire> Connection<W> {
 /// One read of a wire, into the protocol's memory or into the buffer that the whole loop shares.
 struct Reader<'a, W: Wire> {
     connection: &'a Connection<W>,
-    buffer: Option<SharedBuffer>,
+    buffer: Option<SharedBuffer<'a>>,
 }
 
 impl<W: Wire> ReadSource for Reader<'_, W> {

@@ -22,6 +22,8 @@ const FEW_SLICES: usize = 16;
 
 impl<W: Wire> Connection<W> {
     /// Takes `pieces` in order: into the buffer while a step lasts, else straight to the system.
+    // Inlined so that the one piece of `write` is not walked over as a list.
+    #[inline(always)]
     pub(super) fn accept(&self, pieces: &[&[u8]]) -> Flow {
         if !self.takes_bytes() {
             return Flow::Closed;
@@ -30,9 +32,10 @@ impl<W: Wire> Connection<W> {
         if length == 0 {
             return self.owed.get().flow();
         }
-        let due =
-            self.is_due_with(length) || pieces.iter().any(|piece| piece.len() >= NOT_WORTH_COPYING);
-        if due && !self.refused.get() {
+        let due = !self.refused.get()
+            && (self.is_due_with(length)
+                || pieces.iter().any(|piece| piece.len() >= NOT_WORTH_COPYING));
+        if due {
             self.offer_with(pieces);
         } else {
             let mut buffer = self.buffer.borrow_mut();
@@ -73,6 +76,7 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Bytes were taken: looks after the step's list, the flow, and the user's last resort.
+    #[inline]
     fn accepted(&self) -> Flow {
         if self.life.get().is_over() {
             return Flow::Closed;
