@@ -1,4 +1,4 @@
-//! The server that load is put on: `peer --port P --mode echo|line|discard|stream --api protocol`.
+//! The server that load is put on: `peer --port P --mode echo|line|discard|stream --api protocol|streams`.
 //!
 //! It prints `READY` once it listens on 127.0.0.1, and then its address. The programs of other libraries that
 //! it is compared with take the same arguments and do the same.
@@ -6,10 +6,10 @@
 use std::io;
 
 use bytes::Bytes;
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{Parser, ValueEnum};
 use memchr::memchr;
 use tidegate::prelude::*;
+use tidegate::{CreateServer, ProtocolFactory, ReadUntilError};
 
 const BACKLOG: u32 = 4096;
 
@@ -52,22 +52,23 @@ enum Api {
 }
 
 fn main() -> io::Result<()> {
-    let arguments = Arguments::parse();
-    if arguments.api == Api::Streams {
-        let missing = "there are no streams yet: they come with the crate tidegate-streams";
-        Arguments::command().error(ErrorKind::InvalidValue, missing).exit();
-    }
-    match arguments.mode {
-        Mode::Echo => serve(arguments.port, || Echo),
-        Mode::Line => serve(arguments.port, Line::default),
-        Mode::Discard => serve(arguments.port, || Discard),
-        Mode::Stream => serve(arguments.port, || Stream),
+    let Arguments { port, mode, api } = Arguments::parse();
+    let host = ("127.0.0.1", port);
+    match (api, mode) {
+        (Api::Protocol, Mode::Echo) => serve(create_server(|| Echo, host)),
+        (Api::Protocol, Mode::Line) => serve(create_server(Line::default, host)),
+        (Api::Protocol, Mode::Discard) => serve(create_server(|| Discard, host)),
+        (Api::Protocol, Mode::Stream) => serve(create_server(|| Stream, host)),
+        (Api::Streams, Mode::Echo) => serve(start_server(echo, host)),
+        (Api::Streams, Mode::Line) => serve(start_server(line, host)),
+        (Api::Streams, Mode::Discard) => serve(start_server(discard, host)),
+        (Api::Streams, Mode::Stream) => serve(start_server(stream, host)),
     }
 }
 
-fn serve<P: Protocol>(port: u16, factory: impl FnMut() -> P + 'static) -> io::Result<()> {
+fn serve<F: ProtocolFactory>(server: CreateServer<F>) -> io::Result<()> {
     tidegate::run(async move {
-        let server = create_server(factory, ("127.0.0.1", port)).backlog(BACKLOG).await?;
+        let server = server.backlog(BACKLOG).await?;
         println!("READY");
         println!("listening on {}", server.sockets()[0].sockname());
         server.serve_forever().await
@@ -142,5 +143,43 @@ impl Protocol for Stream {
 
     fn resume_writing(&mut self, transport: &Transport) {
         Stream::pour(transport);
+    }
+}
+
+/// The most that one read of the mode `echo` takes.
+const MOST: usize = 64 << 10;
+
+async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    loop {
+        let data = reader.read(MOST).await?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        writer.write(&data);
+        writer.drain().await?;
+    }
+}
+
+async fn line(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    loop {
+        let line = match reader.readuntil(b"\n").await {
+            Ok(line) => line,
+            Err(ReadUntilError::Incomplete(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        writer.write(&line);
+        writer.drain().await?;
+    }
+}
+
+async fn discard(mut reader: StreamReader, _writer: StreamWriter) -> io::Result<()> {
+    while !reader.read(MOST).await?.is_empty() {}
+    Ok(())
+}
+
+async fn stream(_reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    loop {
+        writer.write_bytes(Bytes::from_static(&ZEROS));
+        writer.drain().await?;
     }
 }

@@ -177,6 +177,13 @@ impl ReadSource for Source {
         self.1 = self.0.take().expect("read once")?;
         Ok(&self.1)
     }
+
+    fn append(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let data = self.0.take().expect("read once")?;
+        let length = data.len().min(into.capacity() - into.len());
+        into.extend_from_slice(&data[..length]);
+        Ok(length)
+    }
 }
 
 impl RawTransport for Fake {

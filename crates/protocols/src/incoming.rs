@@ -27,6 +27,13 @@ pub trait ReadSource {
     ///
     /// As for [`read`](ReadSource::read).
     fn shared(&mut self) -> io::Result<&[u8]>;
+
+    /// The same, to the end of `into`, at most as much as fits without an allocation.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](ReadSource::read).
+    fn append(&mut self, into: &mut Vec<u8>) -> io::Result<usize>;
 }
 
 /// How a read went.
@@ -65,6 +72,23 @@ impl<'a> Incoming<'a> {
         }
         let read = self.source.read(into);
         self.outcome = Outcome::of(read);
+        match self.outcome {
+            Outcome::Data(length) => Some(length),
+            _ => None,
+        }
+    }
+
+    /// Reads to the end of `into`, which is not zeroed for it, at most as much as fits without an allocation; as
+    /// [`read`](Incoming::read) otherwise.
+    pub fn append(&mut self, into: &mut Vec<u8>) -> Option<usize> {
+        if !matches!(self.outcome, Outcome::Unread) {
+            return None;
+        }
+        if into.len() == into.capacity() {
+            self.outcome = Outcome::Failed(empty_buffer());
+            return None;
+        }
+        self.outcome = Outcome::of(self.source.append(into));
         match self.outcome {
             Outcome::Data(length) => Some(length),
             _ => None,

@@ -1,23 +1,11 @@
 //! Fairness between tasks: an operation that never has to wait still makes room now and then.
 
-use std::cell::Cell;
 use std::task::{Context, Poll};
 
-use crate::LoopHandle;
+use crate::current;
 
 /// How many operations may complete without waiting in one step of the loop.
 pub const COMPLETIONS_PER_STEP: u32 = 128;
-
-thread_local! {
-    static SPENT: Cell<Spent> = const { Cell::new(Spent { step: 0, completions: 0 }) };
-}
-
-/// What the step of that number has completed so far.
-#[derive(Clone, Copy)]
-struct Spent {
-    step: u64,
-    completions: u32,
-}
 
 /// Asks whether an operation that could complete without waiting should do so.
 ///
@@ -48,20 +36,9 @@ struct Spent {
 /// # event_loop.close()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[inline]
 pub fn poll_proceed(context: &mut Context<'_>) -> Poll<()> {
-    let Ok(handle) = LoopHandle::current() else {
-        return Poll::Ready(());
-    };
-    let step = handle.step_number();
-
-    // A thread that is ending has no room to count in; nothing starves there any more.
-    let proceed = SPENT.try_with(|spent| {
-        let Spent { step: counted, completions } = spent.get();
-        let completions = if counted == step { completions } else { 0 };
-        spent.set(Spent { step, completions: completions.saturating_add(1) });
-        completions < COMPLETIONS_PER_STEP
-    });
-    if proceed.unwrap_or(true) {
+    if current::completes_one_more() {
         return Poll::Ready(());
     }
     context.waker().wake_by_ref();

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::thread;
 
 use crate::LoopError;
+use crate::budget::COMPLETIONS_PER_STEP;
 use crate::call::{Callback, Queued};
 use crate::caught;
 use crate::parts::Core;
@@ -107,6 +108,8 @@ pub enum OfferReason {
 /// The number of the present step, and what waits for its end.
 pub(crate) struct Steps {
     number: Cell<u64>,
+    /// Operations that have completed in the present step without waiting.
+    completions: Cell<u32>,
     in_step: Cell<bool>,
     in_pass: Cell<bool>,
     /// Length of the list; all that a step with nothing put off has to look at.
@@ -127,6 +130,7 @@ impl Steps {
     pub(crate) fn new() -> Steps {
         Steps {
             number: Cell::new(0),
+            completions: Cell::new(0),
             in_step: Cell::new(false),
             in_pass: Cell::new(false),
             waiting: Cell::new(0),
@@ -138,6 +142,12 @@ impl Steps {
 
     pub(crate) fn number(&self) -> u64 {
         self.number.get()
+    }
+
+    pub(crate) fn completes_one_more(&self) -> bool {
+        let completions = self.completions.get();
+        self.completions.set(completions + 1);
+        completions < COMPLETIONS_PER_STEP
     }
 
     pub(crate) fn in_step(&self) -> bool {
@@ -243,6 +253,7 @@ impl Core {
         let steps = &self.steps;
         steps.number.set(steps.number.get() + 1);
         steps.fresh.set(0);
+        steps.completions.set(0);
         let outer = steps.in_step.replace(true);
         let result = if self.reports.debug.get() {
             self.timed(doing, f)

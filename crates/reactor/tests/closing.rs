@@ -320,7 +320,8 @@ fn handles_may_outlive_their_loop() {
         timer.cancel();
         assert!(task.is_finished() && !task.cancel());
         source.set_interest(Interest::BOTH);
-        drop((source, enrolled, buffer, handle));
+        drop(buffer);
+        drop((source, enrolled, handle));
     });
 }
 

@@ -36,6 +36,7 @@
 //! | [`reactor`] | the loop: callbacks, timers, tasks, readers, signals, with no protocol and no transport |
 //! | [`protocols`] | the contract: protocols, transports, flow, layers, with no loop and no socket |
 //! | [`transports`] | connections and servers: the contract on the loop's sockets |
+//! | [`streams`] | the same connections from a task: readers and writers that are awaited |
 //!
 //! Whoever comes from asyncio finds every name and every difference in [`from_asyncio`].
 
@@ -48,6 +49,7 @@ pub mod from_asyncio;
 
 pub use tidegate_protocols as protocols;
 pub use tidegate_reactor as reactor;
+pub use tidegate_streams as streams;
 pub use tidegate_transports as transports;
 
 pub use tidegate_protocols::{
@@ -60,16 +62,25 @@ pub use tidegate_reactor::{
     LoopStatistics, OffloadError, Promise, Remote, Report, Signal, SignalError, TimeoutError,
     TimerHandle, create_future, run, sleep, spawn, timeout,
 };
+pub use tidegate_streams::{
+    DEFAULT_LIMIT, Feeder, Handler, IncompleteReadError, LimitError, LimitOverrunError, Lines,
+    OpenConnection, ReadExactlyError, ReadUntilError, SeparatorError, StartServer, StreamLimit,
+    StreamPair, StreamReader, StreamReaderProtocol, StreamWriter, open_connection, start_server,
+};
 pub use tidegate_transports::{
-    ArgumentError, BindError, ConnectAcceptedSocket, ConnectError, CreateConnection, CreateServer,
-    Family, Hosts, Server, ServerError, ServerSocket, ServerStatistics, Target,
-    connect_accepted_socket, create_connection, create_server,
+    ArgumentError, BindError, ConnectAcceptedSocket, ConnectError, ConnectionFactory,
+    CreateConnection, CreateServer, Family, Hosts, ProtocolFactory, Server, ServerError,
+    ServerSocket, ServerStatistics, Target, connect_accepted_socket, create_connection,
+    create_server,
 };
 
 /// What most programs use, in one line.
 pub mod prelude {
     pub use tidegate_protocols::{AtEof, Cause, Flow, Layered, Protocol, Transport};
     pub use tidegate_reactor::{LoopHandle, create_future, run, sleep, spawn, timeout};
+    pub use tidegate_streams::{
+        StreamLimit, StreamReader, StreamWriter, open_connection, start_server,
+    };
     pub use tidegate_transports::{
         Server, connect_accepted_socket, create_connection, create_server,
     };

@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use tidegate_protocols::{Layer, Layered, Protocol, Serves, Transport, WriteLimits};
+use tidegate_protocols::{Layer, Layered, Protocol, Serves, WriteLimits};
 use tidegate_reactor::LoopHandle;
 
+use crate::factory::ConnectionFactory;
 use crate::opening::{Choices, Connected, Connecting};
 use crate::tcp;
 
@@ -110,12 +111,8 @@ impl<F> fmt::Debug for ConnectAcceptedSocket<F> {
     }
 }
 
-impl<F, P> IntoFuture for ConnectAcceptedSocket<F>
-where
-    F: FnOnce() -> P,
-    P: Protocol,
-{
-    type Output = io::Result<Transport>;
+impl<F: ConnectionFactory> IntoFuture for ConnectAcceptedSocket<F> {
+    type Output = io::Result<F::Opened>;
     type IntoFuture = Connecting<F>;
 
     fn into_future(self) -> Connecting<F> {

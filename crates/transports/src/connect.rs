@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use tidegate_protocols::{Address, Connects, Layer, Layered, Protocol, Transport, WriteLimits};
+use tidegate_protocols::{Address, Connects, Layer, Layered, Protocol, WriteLimits};
 use tidegate_reactor::{LoopHandle, sleep};
 
 use crate::addresses::{Candidate, Family, Place, Target, Wanted, empty_answer};
 use crate::errors::{ArgumentError, ConnectError};
+use crate::factory::ConnectionFactory;
 use crate::happy_eyeballs::{interleave, staggered_race};
 use crate::opening::{Choices, Connected, Connecting};
 use crate::tcp;
@@ -32,7 +33,8 @@ const HAPPY_EYEBALLS_DELAY: Duration = Duration::from_millis(250);
 /// Small writes leave at once (`TCP_NODELAY`).
 ///
 /// The asyncio counterpart is `loop.create_connection()`, which answers the protocol as well: here a program
-/// keeps a share of it (`Rc<RefCell<P>>`) or uses [`Transport::with_protocol`].
+/// keeps a share of it (`Rc<RefCell<P>>`) or uses
+/// [`with_protocol`](tidegate_protocols::Transport::with_protocol).
 ///
 /// # Errors
 ///
@@ -83,18 +85,7 @@ where
     F: FnOnce() -> P,
     P: Protocol,
 {
-    CreateConnection {
-        factory,
-        sock: None,
-        route: Route {
-            to: target.into().0,
-            from: Place::Nowhere,
-            wanted: Wanted::default(),
-            delay: Some(HAPPY_EYEBALLS_DELAY),
-            interleave: None,
-        },
-        choices: Choices::default(),
-    }
+    CreateConnection::new(factory, target)
 }
 
 /// The options of a connection to be made; see [`create_connection`].
@@ -107,6 +98,28 @@ pub struct CreateConnection<F> {
 }
 
 impl<F> CreateConnection<F> {
+    /// As [`create_connection`], for crates with a [`ConnectionFactory`] of their own.
+    pub fn new(factory: F, target: impl Into<Target>) -> CreateConnection<F> {
+        CreateConnection {
+            factory,
+            sock: None,
+            route: Route {
+                to: target.into().0,
+                from: Place::Nowhere,
+                wanted: Wanted::default(),
+                delay: Some(HAPPY_EYEBALLS_DELAY),
+                interleave: None,
+            },
+            choices: Choices::default(),
+        }
+    }
+
+    /// Changes the factory; for options of it.
+    pub fn with_factory(mut self, change: impl FnOnce(&mut F)) -> Self {
+        change(&mut self.factory);
+        self
+    }
+
     /// Only addresses of this family; any unless set. It holds for the local address too.
     pub fn family(mut self, family: Family) -> Self {
         self.route.wanted.family = family;
@@ -216,12 +229,8 @@ impl<F> fmt::Debug for CreateConnection<F> {
     }
 }
 
-impl<F, P> IntoFuture for CreateConnection<F>
-where
-    F: FnOnce() -> P,
-    P: Protocol,
-{
-    type Output = io::Result<Transport>;
+impl<F: ConnectionFactory> IntoFuture for CreateConnection<F> {
+    type Output = io::Result<F::Opened>;
     type IntoFuture = Connecting<F>;
 
     fn into_future(self) -> Connecting<F> {

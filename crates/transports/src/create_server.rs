@@ -15,6 +15,7 @@ use tidegate_reactor::{LoopHandle, resolve};
 
 use crate::addresses::{Candidate, Family, Hosts, Place, Wanted};
 use crate::errors::ArgumentError;
+use crate::factory::ProtocolFactory;
 use crate::opening::Choices;
 use crate::server::{Recipe, Server, Settings, one_turn};
 use crate::tcp;
@@ -75,34 +76,19 @@ const MAX_OPENING: usize = 1024;
 ///     })
 /// }
 /// ```
-pub fn create_server<F, P>(mut factory: F, hosts: impl Into<Hosts>) -> CreateServer
+pub fn create_server<F, P>(factory: F, hosts: impl Into<Hosts>) -> CreateServer<F>
 where
     F: FnMut() -> P + 'static,
     P: Protocol,
 {
-    CreateServer {
-        recipe: Recipe {
-            factory: Box::new(move || Box::new(factory())),
-            choices: Choices::default(),
-        },
-        place: hosts.into().0,
-        wanted: Wanted { flags: resolve::AI_PASSIVE, ..Wanted::default() },
-        sock: None,
-        sharing: Sharing { reuse_address: true, reuse_port: false, keep_alive: false },
-        settings: Settings {
-            backlog: BACKLOG,
-            max_connections: usize::MAX,
-            max_opening: MAX_OPENING,
-            idle_timeout: None,
-        },
-        start_serving: true,
-    }
+    CreateServer::new(factory, hosts)
 }
 
 /// The options of a server to be made; see [`create_server`].
 #[must_use = "a server is made when this is awaited"]
-pub struct CreateServer {
-    recipe: Recipe,
+pub struct CreateServer<F> {
+    factory: F,
+    choices: Choices,
     place: Place,
     wanted: Wanted,
     sock: Option<OwnedFd>,
@@ -119,7 +105,32 @@ struct Sharing {
     keep_alive: bool,
 }
 
-impl CreateServer {
+impl<F> CreateServer<F> {
+    /// As [`create_server`], for crates with a [`ProtocolFactory`] of their own.
+    pub fn new(factory: F, hosts: impl Into<Hosts>) -> CreateServer<F> {
+        CreateServer {
+            factory,
+            choices: Choices::default(),
+            place: hosts.into().0,
+            wanted: Wanted { flags: resolve::AI_PASSIVE, ..Wanted::default() },
+            sock: None,
+            sharing: Sharing { reuse_address: true, reuse_port: false, keep_alive: false },
+            settings: Settings {
+                backlog: BACKLOG,
+                max_connections: usize::MAX,
+                max_opening: MAX_OPENING,
+                idle_timeout: None,
+            },
+            start_serving: true,
+        }
+    }
+
+    /// Changes the factory; for options of it.
+    pub fn with_factory(mut self, change: impl FnOnce(&mut F)) -> Self {
+        change(&mut self.factory);
+        self
+    }
+
     /// Only addresses of this family; any unless set.
     pub fn family(mut self, family: Family) -> Self {
         self.wanted.family = family;
@@ -199,7 +210,7 @@ impl CreateServer {
 
     /// When `pause_writing` and `resume_writing` come; 64 KiB and 16 KiB unless set.
     pub fn write_buffer_limits(mut self, limits: WriteLimits) -> Self {
-        self.recipe.choices.limits = limits;
+        self.choices.limits = limits;
         self
     }
 
@@ -208,11 +219,14 @@ impl CreateServer {
     /// For protocols that do not heed the flow. The cause is an error of the kind `Other` that says so, and it
     /// is reported to the exception handler.
     pub fn abort_above(mut self, bytes: usize) -> Self {
-        self.recipe.choices.abort_above = Some(bytes);
+        self.choices.abort_above = Some(bytes);
         self
     }
+}
 
+impl<F: ProtocolFactory> CreateServer<F> {
     async fn serve(self) -> io::Result<Server> {
+        self.factory.check()?;
         let descriptors = match self.sock {
             Some(_) if !self.place.is_nowhere() => return Err(ArgumentError::HostAndSocket.into()),
             None if self.place.is_nowhere() => return Err(ArgumentError::NowhereToServe.into()),
@@ -227,7 +241,8 @@ impl CreateServer {
             }
         };
         let handle = LoopHandle::current()?;
-        let server = Server::new(&handle, descriptors, self.recipe, self.settings)?;
+        let recipe = Recipe { factory: Box::new(self.factory), choices: self.choices };
+        let server = Server::new(&handle, descriptors, recipe, self.settings)?;
         if !self.start_serving {
             return Ok(server);
         }
@@ -238,16 +253,16 @@ impl CreateServer {
     }
 }
 
-impl Layered for CreateServer {
+impl<F> Layered for CreateServer<F> {
     fn layer(mut self, layer: impl Layer) -> Self {
-        self.recipe.choices.add_layer(layer);
+        self.choices.add_layer(layer);
         self
     }
 }
 
-impl Serves for CreateServer {}
+impl<F> Serves for CreateServer<F> {}
 
-impl fmt::Debug for CreateServer {
+impl<F> fmt::Debug for CreateServer<F> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("CreateServer")
@@ -259,7 +274,7 @@ impl fmt::Debug for CreateServer {
     }
 }
 
-impl IntoFuture for CreateServer {
+impl<F: ProtocolFactory> IntoFuture for CreateServer<F> {
     type Output = io::Result<Server>;
     type IntoFuture = Pin<Box<dyn Future<Output = io::Result<Server>>>>;
 

@@ -14,47 +14,49 @@ use tidegate_protocols::{
 };
 use tidegate_reactor::{Interest, LoopHandle};
 
+use crate::factory::ConnectionFactory;
 use crate::stream::{self, Socket, StreamOptions};
 use crate::tcp;
 
 /// The future of [`create_connection`](crate::create_connection) and
 /// [`connect_accepted_socket`](crate::connect_accepted_socket).
 #[must_use = "futures do nothing unless awaited"]
-pub struct Connecting<F> {
+pub struct Connecting<F: ConnectionFactory> {
     factory: Option<F>,
     choices: Choices,
-    stage: Stage,
+    stage: Stage<F::Kept>,
 }
 
-enum Stage {
+enum Stage<K> {
     /// To a connected socket.
     Dialling(Pin<Box<dyn Future<Output = Dialled>>>),
     /// From there to a protocol that was greeted.
-    Opening(Opening),
+    Opening(Opening, Option<K>),
 }
 
 /// A connected socket, and the loop that it will belong to.
 type Dialled = io::Result<(LoopHandle, Connected)>;
 
-impl<F> Connecting<F> {
+impl<F: ConnectionFactory> Connecting<F> {
     pub(crate) fn new(
         factory: F,
         choices: Choices,
         dialling: impl Future<Output = Dialled> + 'static,
     ) -> Connecting<F> {
+        let checked = factory.check();
+        let dialling = async {
+            checked?;
+            dialling.await
+        };
         Connecting { factory: Some(factory), choices, stage: Stage::Dialling(Box::pin(dialling)) }
     }
 }
 
-// The factory is moved out, never pinned.
-impl<F> Unpin for Connecting<F> {}
+// The factory, and what is kept of it, are moved out, never pinned.
+impl<F: ConnectionFactory> Unpin for Connecting<F> {}
 
-impl<F, P> Future for Connecting<F>
-where
-    F: FnOnce() -> P,
-    P: Protocol,
-{
-    type Output = io::Result<Transport>;
+impl<F: ConnectionFactory> Future for Connecting<F> {
+    type Output = io::Result<F::Opened>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
@@ -62,22 +64,26 @@ where
                 Stage::Dialling(dialling) => {
                     let (handle, connected) = ready!(dialling.as_mut().poll(context))?;
                     let factory = self.factory.take().expect("a connection is made once");
-                    let protocol = Box::new(factory());
+                    let (protocol, kept) = factory.make();
                     let choices = std::mem::take(&mut self.choices);
                     let opening = Opening::start(&handle, connected, protocol, choices)?;
-                    self.stage = Stage::Opening(opening);
+                    self.stage = Stage::Opening(opening, Some(kept));
                 }
-                Stage::Opening(opening) => return Pin::new(opening).poll(context),
+                Stage::Opening(opening, kept) => {
+                    let transport = ready!(Pin::new(opening).poll(context))?;
+                    let kept = kept.take().expect("a connection is opened once");
+                    return Poll::Ready(Ok(F::opened(kept, transport)));
+                }
             }
         }
     }
 }
 
-impl<F> fmt::Debug for Connecting<F> {
+impl<F: ConnectionFactory> fmt::Debug for Connecting<F> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match self.stage {
             Stage::Dialling(_) => "dialling",
-            Stage::Opening(_) => "opening",
+            Stage::Opening(..) => "opening",
         };
         formatter.debug_struct("Connecting").field("stage", &stage).finish_non_exhaustive()
     }

@@ -9,10 +9,11 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tidegate_protocols::{Protocol, Waiter, Waiters};
+use tidegate_protocols::{Waiter, Waiters};
 use tidegate_reactor::{LoopHandle, timeout};
 
 use crate::errors::ServerError;
+use crate::factory::ProtocolFactory;
 use crate::opening::Choices;
 use crate::stream::Attached;
 
@@ -243,7 +244,7 @@ impl fmt::Debug for Server {
 
 /// How a server makes the protocol of a connection: the user's own values.
 pub(crate) struct Recipe {
-    pub(crate) factory: Box<dyn FnMut() -> Box<dyn Protocol>>,
+    pub(crate) factory: Box<dyn ProtocolFactory>,
     pub(crate) choices: Choices,
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{
     self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, sendmsg,
@@ -50,6 +51,17 @@ impl Socket {
         error.into()
     }
 
+    /// The answer to a read into so much memory; one that was cut short has emptied the system's buffer, if nothing
+    /// special lies behind it.
+    #[inline]
+    fn read_of(&self, length: usize, read: rustix::io::Result<usize>) -> io::Result<usize> {
+        let read = read.map_err(|error| self.would_block(Interest::READ, error))?;
+        if read < length && self.0.short_read_empties() {
+            self.0.clear_ready(Interest::READ);
+        }
+        Ok(read)
+    }
+
     /// The answer to a write of that length; one that was cut short has filled the system's buffer.
     fn written(&self, length: usize, taken: rustix::io::Result<usize>) -> io::Result<usize> {
         let taken = taken.map_err(|error| self.would_block(Interest::WRITE, error))?;
@@ -63,12 +75,14 @@ impl Socket {
 impl Wire for Socket {
     fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let length = into.len();
-        let (read, _) = net::recv(self.0.get_ref(), into, RecvFlags::empty())
-            .map_err(|error| self.would_block(Interest::READ, error))?;
-        if read < length && self.0.short_read_empties() {
-            self.0.clear_ready(Interest::READ);
-        }
-        Ok(read)
+        let received = net::recv(self.0.get_ref(), into, RecvFlags::empty());
+        self.read_of(length, received.map(|(read, _)| read))
+    }
+
+    fn append(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let length = into.capacity() - into.len();
+        let received = net::recv(self.0.get_ref(), spare_capacity(into), RecvFlags::empty());
+        self.read_of(length, received.map(|(read, _)| read))
     }
 
     fn write(&self, from: &[u8]) -> io::Result<usize> {

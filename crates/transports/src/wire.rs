@@ -22,6 +22,20 @@ pub trait Wire: 'static {
     /// "nothing now"; any other error ends the connection.
     fn read(&self, into: &mut [u8]) -> io::Result<usize>;
 
+    /// Reads to the end of `into`, at most as much as fits without an allocation. As provided it zeroes that memory
+    /// first; a wire that can do without overrides it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Wire::read).
+    fn append(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let before = into.len();
+        into.resize(into.capacity(), 0);
+        let read = self.read(&mut into[before..]);
+        into.truncate(before + read.as_ref().copied().unwrap_or(0));
+        read
+    }
+
     /// Writes a part of `from` and answers how long it was.
     ///
     /// # Errors

@@ -96,7 +96,7 @@ impl Core {
             tcp::set_no_delay(&descriptor);
         }
         let choices = &recipe.choices;
-        let mut protocol = (recipe.factory)();
+        let mut protocol = recipe.factory.make();
         let layered = !choices.layers.is_empty();
         if layered {
             self.members.expect(serial);

@@ -18,7 +18,7 @@ use crate::lifecycle::{Life, Reading, ReadingEvent, Writing};
 
 impl<W: Wire> RawTransport for Connection<W> {
     fn write(&self, data: &[u8]) -> Flow {
-        self.accept(&[data])
+        self.accept(data)
     }
 
     fn write_bytes(&self, data: Bytes) -> Flow {
@@ -26,7 +26,7 @@ impl<W: Wire> RawTransport for Connection<W> {
     }
 
     fn writelines(&self, lines: &[&[u8]]) -> Flow {
-        self.accept(lines)
+        self.accept_all(lines)
     }
 
     fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>> {

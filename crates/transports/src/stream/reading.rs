@@ -147,6 +147,12 @@ impl<W: Wire> ReadSource for Reader<'_, W> {
             .unwrap_or(Err(io::ErrorKind::WouldBlock.into()))
     }
 
+    fn append(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        self.connection
+            .ask_wire(|wire| wire.append(into))
+            .unwrap_or(Err(io::ErrorKind::WouldBlock.into()))
+    }
+
     fn shared(&mut self) -> io::Result<&[u8]> {
         let connection = self.connection;
         let buffer = self.buffer.get_or_insert_with(|| connection.handle.shared_buffer());

@@ -21,10 +21,24 @@ const MOST_SLICES: usize = 1024;
 const FEW_SLICES: usize = 16;
 
 impl<W: Wire> Connection<W> {
-    /// Takes `pieces` in order: into the buffer while a step lasts, else straight to the system.
-    // Inlined so that the one piece of `write` is not walked over as a list.
-    #[inline(always)]
-    pub(super) fn accept(&self, pieces: &[&[u8]]) -> Flow {
+    /// Takes a piece: into the buffer while a step lasts, else straight to the system.
+    #[inline]
+    pub(super) fn accept(&self, piece: &[u8]) -> Flow {
+        let gathered = piece.len() < NOT_WORTH_COPYING
+            && !piece.is_empty()
+            && self.takes_bytes()
+            && !self.refused.get()
+            && !self.is_due_with(piece.len());
+        if !gathered {
+            return self.accept_all(&[piece]);
+        }
+        self.buffer.borrow_mut().push(piece);
+        self.await_step_end();
+        self.owed.get().flow()
+    }
+
+    /// Takes `pieces` in order, as one.
+    pub(super) fn accept_all(&self, pieces: &[&[u8]]) -> Flow {
         if !self.takes_bytes() {
             return Flow::Closed;
         }
@@ -32,10 +46,9 @@ impl<W: Wire> Connection<W> {
         if length == 0 {
             return self.owed.get().flow();
         }
-        let due = !self.refused.get()
-            && (self.is_due_with(length)
-                || pieces.iter().any(|piece| piece.len() >= NOT_WORTH_COPYING));
-        if due {
+        let due =
+            self.is_due_with(length) || pieces.iter().any(|piece| piece.len() >= NOT_WORTH_COPYING);
+        if due && !self.refused.get() {
             self.offer_with(pieces);
         } else {
             let mut buffer = self.buffer.borrow_mut();
@@ -76,7 +89,6 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Bytes were taken: looks after the step's list, the flow, and the user's last resort.
-    #[inline]
     fn accepted(&self) -> Flow {
         if self.life.get().is_over() {
             return Flow::Closed;
@@ -95,11 +107,23 @@ impl<W: Wire> Connection<W> {
         if self.refused.get() {
             // Only sending resumes (T-48).
             self.look_above(waiting);
-        } else if waiting > 0 && !self.receiving.get() {
-            self.touched.set(self.handle.step_number());
-            self.enlist();
+        } else if waiting > 0 {
+            self.await_step_end();
         }
         self.owed.get().flow()
+    }
+
+    /// There are unoffered bytes: they are offered when the step ends, or the receiving callback before that.
+    #[inline]
+    fn await_step_end(&self) {
+        if self.receiving.get() {
+            return;
+        }
+        self.touched.set(self.handle.step_number());
+        // One that owes callbacks besides has said so when it came to owe them.
+        if !self.enlisted.get() {
+            self.enlist();
+        }
     }
 
     /// The wire can take bytes again.

@@ -24,7 +24,9 @@ pub(crate) struct Idle;
 impl Protocol for Idle {}
 
 /// A server whose protocols write down what they are told.
-pub(crate) fn recording(hosts: impl Into<Hosts>) -> (CreateServer, Rc<RefCell<Vec<Log>>>) {
+pub(crate) fn recording(
+    hosts: impl Into<Hosts>,
+) -> (CreateServer<impl FnMut() -> Recorder + 'static>, Rc<RefCell<Vec<Log>>>) {
     let logs = Rc::new(RefCell::new(Vec::new()));
     let kept = logs.clone();
     let factory = move || {

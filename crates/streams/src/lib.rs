@@ -1,0 +1,73 @@
+//! Streams: the same connections as transports and protocols, seen from a task.
+//!
+//! A [`StreamReader`] is awaited for what the peer sends, and a [`StreamWriter`] sends. Between them and the
+//! transport stands a protocol, [`StreamReaderProtocol`], which fills the reader, pauses the transport when
+//! nobody reads, and wakes those who wait in [`drain`](StreamWriter::drain). So streams cost no more system
+//! calls than protocols do, and what several tasks write in one turn leaves together.
+//!
+//! | you want to | look at |
+//! |---|---|
+//! | connect | [`open_connection`] |
+//! | serve | [`start_server`] |
+//! | give a connection to a crate of the futures ecosystem | [`StreamPair`] |
+//! | feed a reader yourself | [`StreamReader::new`], [`Feeder`] |
+//!
+//! # Examples
+//!
+//! ```
+//! use std::io;
+//! use tidegate_streams::{StreamReader, StreamWriter, open_connection, start_server};
+//!
+//! async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+//!     loop {
+//!         let line = reader.readline().await?;
+//!         if line.is_empty() {
+//!             return writer.close().await;
+//!         }
+//!         writer.write(&line);
+//!         writer.drain().await?;
+//!     }
+//! }
+//!
+//! tidegate_reactor::run(async {
+//!     let server = start_server(echo, ("127.0.0.1", 0)).await?;
+//!     let address = server.sockets()[0].sockname().as_inet().unwrap();
+//!
+//!     let (mut reader, writer) = open_connection(address).await?;
+//!     writer.write(b"hello\n");
+//!     assert_eq!(reader.readline().await?, "hello\n");
+//!     writer.close().await
+//! })?;
+//! # Ok::<(), io::Error>(())
+//! ```
+
+#![forbid(unsafe_code)]
+#![cfg(not(windows))]
+
+mod errors;
+mod handler;
+mod inbox;
+mod io_traits;
+mod lines;
+mod link;
+mod open;
+mod protocol;
+mod reader;
+mod run;
+mod scan;
+mod writer;
+
+pub use errors::{
+    IncompleteReadError, LimitError, LimitOverrunError, ReadExactlyError, ReadUntilError,
+    SeparatorError,
+};
+pub use handler::{Handler, Outcome, Plain, Spawned};
+pub use io_traits::StreamPair;
+pub use lines::Lines;
+pub use open::{
+    DEFAULT_LIMIT, OpenConnection, Serve, StartServer, StreamLimit, Streams, open_connection,
+    start_server,
+};
+pub use protocol::StreamReaderProtocol;
+pub use reader::{Feeder, ReadUntil, StreamReader};
+pub use writer::{Drain, StreamWriter, WaitClosed};
