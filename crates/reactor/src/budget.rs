@@ -1,11 +1,29 @@
 //! Fairness between tasks: an operation that never has to wait still makes room now and then.
 
+use std::cell::Cell;
 use std::task::{Context, Poll};
-
-use crate::current;
 
 /// How many operations may complete without waiting in one step of the loop.
 pub const COMPLETIONS_PER_STEP: u32 = 128;
+
+thread_local! {
+    /// How many operations may complete still in the present step; [`OUTSIDE`] while no loop runs in this thread.
+    static LEFT: Cell<u32> = const { Cell::new(OUTSIDE) };
+}
+
+/// There is no step: every operation may complete.
+const OUTSIDE: u32 = u32::MAX;
+
+/// A step begins.
+#[inline]
+pub(crate) fn refill() {
+    LEFT.set(COMPLETIONS_PER_STEP);
+}
+
+/// The loop of this thread has stopped running.
+pub(crate) fn suspend() {
+    LEFT.set(OUTSIDE);
+}
 
 /// Asks whether an operation that could complete without waiting should do so.
 ///
@@ -38,9 +56,15 @@ pub const COMPLETIONS_PER_STEP: u32 = 128;
 /// ```
 #[inline]
 pub fn poll_proceed(context: &mut Context<'_>) -> Poll<()> {
-    if current::completes_one_more() {
-        return Poll::Ready(());
+    match LEFT.get() {
+        OUTSIDE => Poll::Ready(()),
+        0 => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+        left => {
+            LEFT.set(left - 1);
+            Poll::Ready(())
+        }
     }
-    context.waker().wake_by_ref();
-    Poll::Pending
 }

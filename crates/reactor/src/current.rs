@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::budget;
 use crate::parts::Core;
 use crate::remote::Mail;
 
@@ -27,16 +28,6 @@ pub(crate) fn home_of(mail: &Arc<Mail>) -> Option<Rc<Core>> {
         .flatten()
 }
 
-/// Counts a completed operation of the present step; false if there were enough of them. Outside of a running loop
-/// there are never enough.
-pub(crate) fn completes_one_more() -> bool {
-    let counted = CURRENT.try_with(|current| match &*current.borrow() {
-        Some(core) => core.steps.completes_one_more(),
-        None => true,
-    });
-    counted.unwrap_or(true)
-}
-
 /// Makes a loop the running one until it is dropped, by a return or by unwinding.
 pub(crate) struct Entered {
     outer: Option<Rc<Core>>,
@@ -50,6 +41,7 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        budget::suspend();
         drop(replace(self.outer.take()));
     }
 }

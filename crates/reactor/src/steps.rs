@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::thread;
 
 use crate::LoopError;
-use crate::budget::COMPLETIONS_PER_STEP;
+use crate::budget;
 use crate::call::{Callback, Queued};
 use crate::caught;
 use crate::parts::Core;
@@ -108,8 +108,6 @@ pub enum OfferReason {
 /// The number of the present step, and what waits for its end.
 pub(crate) struct Steps {
     number: Cell<u64>,
-    /// Operations that have completed in the present step without waiting.
-    completions: Cell<u32>,
     in_step: Cell<bool>,
     in_pass: Cell<bool>,
     /// Length of the list; all that a step with nothing put off has to look at.
@@ -130,7 +128,6 @@ impl Steps {
     pub(crate) fn new() -> Steps {
         Steps {
             number: Cell::new(0),
-            completions: Cell::new(0),
             in_step: Cell::new(false),
             in_pass: Cell::new(false),
             waiting: Cell::new(0),
@@ -142,12 +139,6 @@ impl Steps {
 
     pub(crate) fn number(&self) -> u64 {
         self.number.get()
-    }
-
-    pub(crate) fn completes_one_more(&self) -> bool {
-        let completions = self.completions.get();
-        self.completions.set(completions + 1);
-        completions < COMPLETIONS_PER_STEP
     }
 
     pub(crate) fn in_step(&self) -> bool {
@@ -253,7 +244,7 @@ impl Core {
         let steps = &self.steps;
         steps.number.set(steps.number.get() + 1);
         steps.fresh.set(0);
-        steps.completions.set(0);
+        budget::refill();
         let outer = steps.in_step.replace(true);
         let result = if self.reports.debug.get() {
             self.timed(doing, f)

@@ -24,15 +24,18 @@ impl<W: Wire> Connection<W> {
     /// Takes a piece: into the buffer while a step lasts, else straight to the system.
     #[inline]
     pub(super) fn accept(&self, piece: &[u8]) -> Flow {
+        let mut buffer = self.buffer.borrow_mut();
         let gathered = piece.len() < NOT_WORTH_COPYING
             && !piece.is_empty()
             && self.takes_bytes()
             && !self.refused.get()
-            && !self.is_due_with(piece.len());
+            && !self.is_due(buffer.len() + piece.len());
         if !gathered {
+            drop(buffer);
             return self.accept_all(&[piece]);
         }
-        self.buffer.borrow_mut().push(piece);
+        buffer.push(piece);
+        drop(buffer);
         self.await_step_end();
         self.owed.get().flow()
     }
@@ -46,8 +49,8 @@ impl<W: Wire> Connection<W> {
         if length == 0 {
             return self.owed.get().flow();
         }
-        let due =
-            self.is_due_with(length) || pieces.iter().any(|piece| piece.len() >= NOT_WORTH_COPYING);
+        let due = self.is_due(self.buffer.borrow().len() + length)
+            || pieces.iter().any(|piece| piece.len() >= NOT_WORTH_COPYING);
         if due && !self.refused.get() {
             self.offer_with(pieces);
         } else {
@@ -67,7 +70,8 @@ impl<W: Wire> Connection<W> {
         if data.is_empty() {
             return self.owed.get().flow();
         }
-        let due = !self.refused.get() && self.is_due_with(data.len());
+        let unoffered = self.buffer.borrow().len() + data.len();
+        let due = !self.refused.get() && self.is_due(unoffered);
         let copied = self.buffer.borrow_mut().push_bytes(data);
         drop(copied);
         if due {
@@ -80,9 +84,8 @@ impl<W: Wire> Connection<W> {
         self.life.get().takes_bytes() && self.writing.get() == Writing::Open
     }
 
-    /// Whether the bytes that wait, with `more`, are offered now rather than when the step ends.
-    fn is_due_with(&self, more: usize) -> bool {
-        let unoffered = self.buffer.borrow().len() + more;
+    /// Whether so many unoffered bytes are offered now rather than when the step ends.
+    fn is_due(&self, unoffered: usize) -> bool {
         unoffered >= OFFER_AT
             || unoffered > self.limits.get().high().min(self.abort_above)
             || !self.handle.in_step()
