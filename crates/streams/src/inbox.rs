@@ -95,11 +95,11 @@ impl Inbox {
     /// Moves everything to the end of `held`, which the reader owns.
     #[inline]
     pub(crate) fn take_into(&self, held: &mut Run) {
-        if self.is_empty() {
-            return;
+        let mut received = self.received.borrow_mut();
+        if !received.is_empty() {
+            held.append(std::mem::replace(&mut *received, Run::new()));
+            self.held.set(held.len());
         }
-        held.append(self.received.replace(Run::new()));
-        self.held.set(held.len());
     }
 
     /// The reader has given something away and holds so much now.

@@ -348,16 +348,23 @@ impl StreamReader {
         Poll::Ready(Ok(self.held.bytes()))
     }
 
+    #[inline]
     pub(crate) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
         n: usize,
     ) -> Poll<io::Result<Bytes>> {
+        self.pull();
+        let there = self.held.len().min(n);
+        if there > 0 && self.link.inbox.end() != End::Failed {
+            ready!(budget::poll_proceed(context));
+            return Poll::Ready(Ok(self.give(there)));
+        }
         if n == 0 && !self.is_spent() {
             return Poll::Ready(Ok(Bytes::new()));
         }
-        let there = ready!(self.poll_fill(context))?.len();
-        Poll::Ready(Ok(self.give(there.min(n))))
+        // Only the end, an error, or nothing yet is left.
+        self.poll_fill(context).map_ok(|_nothing| Bytes::new())
     }
 }
 
