@@ -11,9 +11,9 @@ use crate::poller::{Poller, Trigger};
 
 mod table;
 
-use table::Entry;
 pub(crate) use table::Sources;
 pub(crate) use table::used_by;
+use table::{Entry, Seen, Stage};
 
 /// The directions in which a descriptor is watched.
 ///
@@ -245,7 +245,7 @@ impl<T: AsFd + 'static> Source<T> {
             core.with_poller(|poller| poller.add(fd, source.entry.key.get(), interest, trigger));
         match added {
             Ok(()) => {
-                source.entry.registered.set(true);
+                source.entry.stage.set(Stage::Registered);
                 core.sources.claim(&source.entry);
                 Ok(source)
             }
@@ -290,18 +290,18 @@ impl<T: AsFd + 'static> Source<T> {
     /// would wait has read everything.
     #[must_use]
     pub fn short_read_empties(&self) -> bool {
-        !self.entry.read_on.get()
+        self.entry.seen.get() == Seen::Nothing
     }
 
     /// Whether a hang-up was found: the connection is gone in both directions, or an error was waiting.
     #[must_use]
     pub fn hung_up(&self) -> bool {
-        self.entry.hung_up.get()
+        self.entry.seen.get() == Seen::HungUp
     }
 
     /// The owner is closing: `add_reader` and `add_writer` are allowed on this descriptor from now on.
     pub fn release(&self) {
-        self.entry.released.set(true);
+        self.entry.stage.set(Stage::Released);
     }
 
     /// Deregisters, and gives back what it owned, still open.
@@ -319,7 +319,7 @@ impl<T: AsFd + 'static> Source<T> {
 
     fn deregister(&self) {
         let core = self.home.core();
-        if self.entry.registered.replace(false) {
+        if self.entry.stage.replace(Stage::Unregistered) != Stage::Unregistered {
             let fd = self.entry.io.as_fd();
             // Always before the descriptor is closed: a duplicate of it would keep the registration alive.
             // A refusal means that it is gone already.

@@ -95,6 +95,7 @@ where
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct JoinHandle<T> {
+    name: &'static str,
     core: Rc<Core>,
     joint: Rc<Joint<T>>,
     cancel_on_drop: bool,
@@ -180,7 +181,7 @@ impl<T> Drop for JoinHandle<T> {
         drop(self.joint.joiner.take());
         self.joint.is_wanted.set(false);
         match self.joint.result.take() {
-            Some(Err(JoinError::Panicked(panic))) => self.core.report_panic(self.joint.name, panic),
+            Some(Err(JoinError::Panicked(panic))) => self.core.report_panic(self.name, panic),
             result => drop(result),
         }
     }
@@ -189,7 +190,7 @@ impl<T> Drop for JoinHandle<T> {
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle")
-            .field("task", &self.joint.name)
+            .field("task", &self.name)
             .field("is_finished", &self.is_finished())
             .finish()
     }
@@ -286,7 +287,6 @@ impl fmt::Debug for TaskPanic {
 /// What a task and the handle that waits for it share. Cells only: nothing is borrowed while a value or a
 /// waker of the user's is at work.
 struct Joint<T> {
-    name: &'static str,
     /// The task's place among the living ones.
     key: Cell<usize>,
     result: Cell<Option<Result<T, JoinError>>>,
@@ -335,14 +335,14 @@ impl<F: Future> Spawned<F> {
     /// Drops the future and settles the result, once.
     fn end(self: Pin<&mut Self>, result: Result<F::Output, JoinError>) {
         let mut this = self.project();
-        let (core, joint) = (&*this.core, &*this.joint);
+        let (core, joint, name) = (&*this.core, &*this.joint, type_name::<F>());
         if joint.is_finished.get() {
             return;
         }
 
         // Overwriting leaves nothing behind even if the destructor panics.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| this.future.set(None))) {
-            let report = Report::new("Exception in destructor of a task").task(joint.name);
+            let report = Report::new("Exception in destructor of a task").task(name);
             core.report(&report.panic(&*payload));
             caught::discard(payload);
         }
@@ -353,14 +353,14 @@ impl<F: Future> Spawned<F> {
             joint.result.set(Some(result));
         } else {
             match result {
-                Err(JoinError::Panicked(panic)) => core.report_panic(joint.name, panic),
+                Err(JoinError::Panicked(panic)) => core.report_panic(name, panic),
                 other => core.drop_caught(other),
             }
         }
         if let Some(joiner) = joint.joiner.take()
             && let Err(payload) = catch_unwind(AssertUnwindSafe(|| joiner.wake()))
         {
-            core.report(&Report::new("Exception in waker").task(joint.name).panic(&*payload));
+            core.report(&Report::new("Exception in waker").task(name).panic(&*payload));
             caught::discard(payload);
         }
     }
@@ -411,7 +411,6 @@ impl Core {
         }
         let name = type_name::<F>();
         let joint = Rc::new(Joint {
-            name,
             key: Cell::new(usize::MAX),
             result: Cell::new(None),
             joiner: Cell::new(None),
@@ -427,7 +426,7 @@ impl Core {
         task.detach();
         joint.key.set(self.tasks.insert(runnable.waker()));
         self.enqueue(Entry::Task(runnable));
-        Ok(JoinHandle { core: Rc::clone(self), joint, cancel_on_drop: false })
+        Ok(JoinHandle { name, core: Rc::clone(self), joint, cancel_on_drop: false })
     }
 
     /// One poll of a task, as a step.

@@ -55,8 +55,8 @@ where
     F: Future<Output: Outcome> + 'static,
 {
     fn handle(&self, reader: StreamReader, writer: StreamWriter) {
-        let transport = writer.transport.clone();
-        let client = Client { future: Some(self(reader, writer)), transport };
+        let transport = writer.wire().clone();
+        let client = Client { future: self(reader, writer), transport };
         // A loop that closes takes no more tasks: the streams are dropped, which closes the connection.
         let _closing = spawn(client);
     }
@@ -88,7 +88,7 @@ pin_project! {
     /// A handler at work for one client.
     struct Client<F> {
         #[pin]
-        future: Option<F>,
+        future: F,
         transport: Transport,
     }
 }
@@ -97,9 +97,9 @@ impl<F: Future<Output: Outcome>> Future for Client<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
-        let cause = match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
+        let this = self.project();
+        // One that panics is not polled again, and dropped with its streams when this returns.
+        let cause = match catch_unwind(AssertUnwindSafe(|| this.future.poll(context))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => match outcome.failure() {
                 None => return Poll::Ready(()),
@@ -113,8 +113,6 @@ impl<F: Future<Output: Outcome>> Future for Client<F> {
         if let Ok(handle) = LoopHandle::current() {
             handle.call_exception_handler(report);
         }
-        // The streams that a panic has left there.
-        this.future.set(None);
         Poll::Ready(())
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Inbox {
     error: Cell<Option<Cause>>,
     /// Whoever awaits a read.
     waiting: Cell<Option<Waker>>,
+    /// The last read brought much, so the next is expected to.
+    pub(crate) expects_much: Cell<bool>,
     /// The transport was asked to pause.
     pub(crate) paused: Cell<bool>,
     /// The reader was dropped: what still comes is discarded.
@@ -50,6 +52,7 @@ impl Inbox {
             end: Cell::new(End::Open),
             error: Cell::new(None),
             waiting: Cell::new(None),
+            expects_much: Cell::new(false),
             paused: Cell::new(false),
             abandoned: Cell::new(false),
         }

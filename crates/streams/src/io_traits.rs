@@ -64,7 +64,7 @@ impl AsyncWrite for StreamWriter {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let waiter = self.waiter.take().unwrap_or_default();
-        let flushed = self.transport.raw().poll_flush(&waiter, context);
+        let flushed = self.wire().raw().poll_flush(&waiter, context);
         if flushed.is_pending() {
             self.waiter = Some(waiter);
         }
@@ -91,7 +91,7 @@ impl StreamWriter {
         if welcome.is_pending() {
             self.waiter = waiter;
         }
-        if matches!(welcome, Poll::Ready(Ok(()))) && self.transport.flow() == Flow::Closed {
+        if matches!(welcome, Poll::Ready(Ok(()))) && self.wire().flow() == Flow::Closed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         welcome

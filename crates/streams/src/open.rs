@@ -141,7 +141,9 @@ impl ConnectionFactory for Streams {
     }
 
     fn opened(reader: StreamReader, transport: Transport) -> (StreamReader, StreamWriter) {
-        let writer = StreamWriter::new(reader.link(), &transport);
+        // It is set already, unless a layer has opened before it greeted.
+        reader.link().set_transport(&transport);
+        let writer = StreamWriter::new(reader.link());
         (reader, writer)
     }
 }

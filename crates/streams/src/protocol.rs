@@ -1,6 +1,5 @@
 //! The protocol that fills a reader and wakes those who wait for a writer.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -52,8 +51,6 @@ const LARGE: usize = 8 * 1024;
 pub struct StreamReaderProtocol {
     link: Rc<Link>,
     connected: Option<Connected>,
-    /// How much the last read brought.
-    expected: Cell<usize>,
 }
 
 /// Is given the streams when the connection is made.
@@ -86,7 +83,7 @@ impl StreamReaderProtocol {
 
     /// The protocol that fills the reader of `link`.
     pub(crate) fn of(link: &Rc<Link>) -> StreamReaderProtocol {
-        StreamReaderProtocol { link: Rc::clone(link), connected: None, expected: Cell::new(0) }
+        StreamReaderProtocol { link: Rc::clone(link), connected: None }
     }
 }
 
@@ -94,7 +91,7 @@ impl Protocol for StreamReaderProtocol {
     fn connection_made(&mut self, transport: &Transport) {
         self.link.set_transport(transport);
         if let Some(connected) = self.connected.take() {
-            connected(StreamReader::of(&self.link), StreamWriter::new(&self.link, transport));
+            connected(StreamReader::of(&self.link), StreamWriter::new(&self.link));
         }
     }
 
@@ -105,14 +102,14 @@ impl Protocol for StreamReaderProtocol {
     }
 
     fn receive(&mut self, transport: &Transport, incoming: &mut Incoming<'_>) -> io::Result<()> {
-        if self.expected.get() < LARGE || !self.link.inbox.is_empty() {
+        if !self.link.inbox.expects_much.get() || !self.link.inbox.is_empty() {
             let Some(data) = incoming.shared() else { return Ok(()) };
-            self.expected.set(data.len());
+            self.link.inbox.expects_much.set(data.len() >= LARGE);
             return self.data_received(transport, data);
         }
         let mut large = Large::new();
         let Some(length) = incoming.append(large.memory()) else { return Ok(()) };
-        self.expected.set(length);
+        self.link.inbox.expects_much.set(length >= LARGE);
         if length < LARGE {
             return self.data_received(transport, large.bytes());
         }

@@ -8,8 +8,9 @@ use bytes::{Buf, Bytes, BytesMut};
 pub(crate) enum Run {
     /// One piece, as it came.
     Whole(Bytes),
-    /// Several pieces, copied together; more is appended without copying those again.
-    Grown(BytesMut),
+    /// Several pieces, copied together; more is appended without copying those again. Boxed, so that a run is no
+    /// larger than its common case: idle connections are made of them.
+    Grown(Box<BytesMut>),
 }
 
 impl Run {
@@ -43,7 +44,7 @@ impl Run {
                 let mut grown = BytesMut::with_capacity(2 * (before.len() + data.len()));
                 grown.extend_from_slice(before);
                 grown.extend_from_slice(data);
-                *self = Run::Grown(grown);
+                *self = Run::Grown(Box::new(grown));
             }
             Run::Grown(bytes) => bytes.extend_from_slice(data),
         }

@@ -38,34 +38,39 @@ use crate::link::Link;
 /// ```
 pub struct StreamWriter {
     link: Rc<Link>,
-    pub(crate) transport: Transport,
     /// This one's place among those who wait, for the traits that have no future of their own.
     pub(crate) waiter: Option<Waiter>,
 }
 
 impl StreamWriter {
-    pub(crate) fn new(link: &Rc<Link>, transport: &Transport) -> StreamWriter {
+    /// A writer of a link that has its transport.
+    pub(crate) fn new(link: &Rc<Link>) -> StreamWriter {
         link.writers.set(link.writers.get() + 1);
-        StreamWriter { link: Rc::clone(link), transport: transport.clone(), waiter: None }
+        StreamWriter { link: Rc::clone(link), waiter: None }
+    }
+
+    #[inline]
+    pub(crate) fn wire(&self) -> &Transport {
+        self.link.transport().expect("a writer is made when its connection is")
     }
 
     /// The transport below, with everything it offers.
     pub fn transport(&self) -> &Transport {
         self.link.handed_out.set(true);
         self.link.alarmed.set(true);
-        &self.transport
+        self.wire()
     }
 
     /// Sends a copy of `data`, as [`Transport::write`] does: it never waits, and says how the flow stands.
     ///
     /// Await [`drain`](StreamWriter::drain) afterwards, or what is unsent grows without a bound.
     pub fn write(&self, data: &[u8]) -> Flow {
-        self.noted(self.transport.write(data))
+        self.noted(self.wire().write(data))
     }
 
     /// As [`write`](StreamWriter::write), of bytes that need not be copied: 4 KiB and more are kept as they are.
     pub fn write_bytes(&self, data: Bytes) -> Flow {
-        self.noted(self.transport.write_bytes(data))
+        self.noted(self.wire().write_bytes(data))
     }
 
     /// As [`write`](StreamWriter::write), of several pieces, which leave together and in order.
@@ -74,7 +79,7 @@ impl StreamWriter {
         I: IntoIterator,
         I::Item: AsRef<[u8]>,
     {
-        self.noted(self.transport.writelines(lines))
+        self.noted(self.wire().writelines(lines))
     }
 
     /// The answer of a write; drains look at the flow if it is not open.
@@ -110,7 +115,7 @@ impl StreamWriter {
     ///
     /// As for [`Transport::flush`].
     pub fn flush(&self) -> Flush {
-        self.transport.flush()
+        self.wire().flush()
     }
 
     /// Ends the writing direction: what was written is sent, then the peer reads the end of the stream. Reading
@@ -120,27 +125,27 @@ impl StreamWriter {
     ///
     /// As for [`Transport::write_eof`].
     pub fn write_eof(&self) -> io::Result<()> {
-        self.transport.write_eof()
+        self.wire().write_eof()
     }
 
     /// Whether the writing direction can be ended on its own.
     #[must_use]
     pub fn can_write_eof(&self) -> bool {
-        self.transport.can_write_eof()
+        self.wire().can_write_eof()
     }
 
     /// Closes the connection, at once, also if the future is not awaited: what was written is still sent. The
     /// future is that of [`wait_closed`](StreamWriter::wait_closed).
     pub fn close(&self) -> WaitClosed {
         self.link.alarmed.set(true);
-        self.transport.close();
+        self.wire().close();
         self.wait_closed()
     }
 
     /// Ends the connection now; what the system has not taken is dropped. asyncio: `writer.transport.abort()`.
     pub fn abort(&self) {
         self.link.alarmed.set(true);
-        self.transport.abort();
+        self.wire().abort();
     }
 
     /// Waits until the connection is gone. Any number may wait, also afterwards, when it answers at once.
@@ -153,31 +158,31 @@ impl StreamWriter {
     ///
     /// Dropping the future changes nothing.
     pub fn wait_closed(&self) -> WaitClosed {
-        WaitClosed(self.transport.closed())
+        WaitClosed(self.wire().closed())
     }
 
     /// Whether the connection is closing or lost.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.transport.is_closing()
+        self.wire().is_closing()
     }
 
     /// What is known of the connection, by type; see [`Transport::get_extra_info`].
     #[must_use]
     pub fn get_extra_info<T: Any + Clone>(&self) -> Option<T> {
-        self.transport.get_extra_info()
+        self.wire().get_extra_info()
     }
 
     /// The peer's address; kept after the loss.
     #[must_use]
     pub fn peername(&self) -> Option<Address> {
-        self.transport.peername()
+        self.wire().peername()
     }
 
     /// The own address; kept after the loss.
     #[must_use]
     pub fn sockname(&self) -> Option<Address> {
-        self.transport.sockname()
+        self.wire().sockname()
     }
 
     /// Whether writing is welcome: an error if the connection is lost.
@@ -195,7 +200,7 @@ impl StreamWriter {
             let text = "Connection lost";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, text)));
         }
-        if self.transport.flow() != Flow::Paused {
+        if self.wire().flow() != Flow::Paused {
             return Poll::Ready(Ok(()));
         }
         self.link.drained.register(waiter.get_or_insert_default(), context.waker());
@@ -205,7 +210,7 @@ impl StreamWriter {
 
 impl Clone for StreamWriter {
     fn clone(&self) -> StreamWriter {
-        StreamWriter::new(&self.link, &self.transport)
+        StreamWriter::new(&self.link)
     }
 }
 
@@ -214,11 +219,11 @@ impl Drop for StreamWriter {
     fn drop(&mut self) {
         let others = self.link.writers.get() - 1;
         self.link.writers.set(others);
-        if others > 0 || self.transport.is_closing() {
+        if others > 0 || self.wire().is_closing() {
             return;
         }
-        self.transport.close();
-        report_unclosed(&self.transport);
+        self.wire().close();
+        report_unclosed(self.wire());
     }
 }
 
@@ -245,7 +250,7 @@ pub(crate) fn title(report: Report, transport: &Transport) -> Report {
 
 impl fmt::Debug for StreamWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamWriter").field("transport", &self.transport).finish()
+        f.debug_struct("StreamWriter").field("transport", self.wire()).finish()
     }
 }
 

@@ -12,7 +12,28 @@ use super::{Interest, Readiness, Watcher};
 use crate::parts::Core;
 use crate::poller::{Found, Poller, Trigger};
 
-/// What a source and the table share.
+/// What was seen of a descriptor that holds for good. (An error may pass, and is treated as if it did not: that
+/// costs a read that brings nothing.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Seen {
+    Nothing,
+    /// A short read does not empty the descriptor.
+    ReadOn,
+    /// Both directions are gone, so the above too.
+    HungUp,
+}
+
+/// Where a source is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The system does not know it yet, or not any more.
+    Unregistered,
+    Registered,
+    /// Its owner closes: others may watch its descriptor again.
+    Released,
+}
+
+/// What a source and the table share. There is one for each idle connection, so it is kept small.
 pub(super) struct Entry<T: ?Sized> {
     /// Place in the table and version of it.
     pub(super) key: Cell<u64>,
@@ -24,15 +45,12 @@ pub(super) struct Entry<T: ?Sized> {
     trigger: Trigger,
     /// What is known to be ready, where edges are told.
     ready: Cell<Interest>,
-    /// A short read does not empty the descriptor.
-    pub(super) read_on: Cell<bool>,
+    pub(super) seen: Cell<Seen>,
     /// It is on the list of those to be told again.
     again: Cell<bool>,
     /// It is on the list of changes.
     listed: Cell<bool>,
-    pub(super) registered: Cell<bool>,
-    pub(super) hung_up: Cell<bool>,
-    pub(super) released: Cell<bool>,
+    pub(super) stage: Cell<Stage>,
     pub(super) io: T,
 }
 
@@ -45,12 +63,10 @@ impl<T> Entry<T> {
             told: Cell::new(interest),
             trigger,
             ready: Cell::new(Interest::NONE),
-            read_on: Cell::new(false),
+            seen: Cell::new(Seen::Nothing),
             again: Cell::new(false),
             listed: Cell::new(false),
-            registered: Cell::new(false),
-            hung_up: Cell::new(false),
-            released: Cell::new(false),
+            stage: Cell::new(Stage::Unregistered),
             io,
         }
     }
@@ -67,7 +83,7 @@ impl<T: ?Sized> Entry<T> {
         let ready = self.ready.get() | directions;
         self.ready.set(ready);
         if found.read_on {
-            self.read_on.set(true);
+            self.seen.set(self.seen.get().max(Seen::ReadOn));
         }
         ready
     }
@@ -194,7 +210,7 @@ impl Sources {
         let place = *table.by_number.get(usize::try_from(number).ok()?)?;
         let row = table.rows.get(place as usize)?;
         let entry = row.entry.as_ref()?;
-        if entry.released.get() {
+        if entry.stage.get() == Stage::Released {
             return None;
         }
         Some(Rc::clone(&row.watcher))
@@ -230,7 +246,7 @@ impl Sources {
         let row = table.row(found.key)?;
         let entry = row.entry.as_deref()?;
         let interest = entry.interest.get();
-        let news = found.hung_up && !entry.hung_up.replace(true);
+        let news = found.hung_up && entry.seen.replace(Seen::HungUp) != Seen::HungUp;
         let wanted = entry.ready_with(found) & interest;
         if again {
             entry.again.set(false);
@@ -251,7 +267,7 @@ impl Sources {
         let readiness = Readiness {
             readable: wanted.readable(),
             writable: wanted.writable(),
-            hung_up: entry.hung_up.get(),
+            hung_up: entry.seen.get() == Seen::HungUp,
         };
         Some((Rc::clone(&row.watcher), readiness))
     }
