@@ -14,9 +14,9 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(mode: &str) -> Peer {
+    fn start(api: &str, mode: &str) -> Peer {
         let mut process = Command::new(env!("CARGO_BIN_EXE_peer"))
-            .args(["--port", "0", "--api", "protocol", "--mode", mode])
+            .args(["--port", "0", "--api", api, "--mode", mode])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -62,21 +62,27 @@ fn exchange(peer: &Peer, sent: &[u8]) -> Vec<u8> {
     })
 }
 
+/// Runs a test of a mode by each interface.
+fn with_each_api(mode: &str, test: impl Fn(&Peer)) {
+    for api in ["protocol", "streams"] {
+        watched(|| test(&Peer::start(api, mode)));
+    }
+}
+
 #[test]
 fn echo_sends_back_what_comes() {
-    watched(|| {
+    with_each_api("echo", |peer| {
         let sent: Vec<u8> = (0..8_000_000).map(|position: u32| (position % 251) as u8).collect();
-        assert!(exchange(&Peer::start("echo"), &sent) == sent);
+        assert!(exchange(peer, &sent) == sent);
     });
 }
 
 #[test]
 fn line_sends_back_complete_lines_only() {
-    watched(|| {
-        let peer = Peer::start("line");
+    with_each_api("line", |peer| {
         let lines: Vec<String> = (0..20_000).map(|number| "x".repeat(number % 300)).collect();
         let sent = lines.join("\n") + "\n";
-        assert!(exchange(&peer, sent.as_bytes()) == sent.as_bytes());
+        assert!(exchange(peer, sent.as_bytes()) == sent.as_bytes());
 
         // At the end of the stream the beginning of a line is dropped.
         let mut stream = peer.connect();
@@ -90,8 +96,7 @@ fn line_sends_back_complete_lines_only() {
 
 #[test]
 fn discard_reads_and_says_nothing() {
-    watched(|| {
-        let peer = Peer::start("discard");
+    with_each_api("discard", |peer| {
         let mut stream = peer.connect();
         stream.write_all(&vec![0; 8 << 20]).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
@@ -101,8 +106,7 @@ fn discard_reads_and_says_nothing() {
 
 #[test]
 fn stream_sends_zeros_for_as_long_as_somebody_reads() {
-    watched(|| {
-        let peer = Peer::start("stream");
+    with_each_api("stream", |peer| {
         let mut received = vec![1; 32 << 20];
         peer.connect().read_exact(&mut received).unwrap();
         assert!(received.iter().all(|byte| *byte == 0));
@@ -121,7 +125,7 @@ fn what_is_not_there_yet_is_refused() {
     };
     let peer = env!("CARGO_BIN_EXE_peer");
     let echo = ["--port", "0", "--mode", "echo"];
-    check(peer, &[&echo[..], &["--api", "streams"]].concat(), "tidegate-streams");
+    check(peer, &[&echo[..], &["--api", "pipes"]].concat(), "invalid value 'pipes'");
     check(peer, &[&echo[..], &["--tls"]].concat(), "unexpected argument '--tls'");
     check(peer, &["--port", "0", "--mode", "udp"], "invalid value 'udp'");
     let micro = env!("CARGO_BIN_EXE_micro");

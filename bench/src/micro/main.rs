@@ -15,7 +15,8 @@ use rustix::time::{ClockId, clock_gettime};
 #[derive(Parser)]
 #[command(name = "micro")]
 struct Arguments {
-    /// One of: spawn_await, spawn_batch, yield, call_soon, timer_cancel, timer_fire, cross_wake.
+    /// One of: spawn_await, spawn_batch, yield, call_soon, timer_cancel, timer_fire, cross_wake,
+    /// shared_writer, shared_writer_flushed.
     test: String,
 }
 

@@ -1,9 +1,11 @@
 //! The tests: each does one operation very often and answers how often.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, TcpListener};
 use std::rc::Rc;
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use futures_lite::future::yield_now;
@@ -14,6 +16,11 @@ const TASKS: usize = 1_000_000;
 const BATCH: usize = 1_000;
 const FIRING_TIMERS: u32 = 200_000;
 const WAKES: usize = 100_000;
+const WRITERS: usize = 16;
+const LINES_EACH: usize = 20_000;
+
+/// What a task of `shared_writer` writes at a time.
+const LINE: [u8; 64] = [b'.'; 64];
 
 /// A time too far off to come.
 const FAR: Duration = Duration::from_secs(3600);
@@ -28,6 +35,8 @@ pub(crate) fn run(test: &str) -> Option<io::Result<usize>> {
         "timer_cancel" => tidegate::run(timer_cancel()),
         "timer_fire" => tidegate::run(timer_fire()),
         "cross_wake" => tidegate::run(cross_wake()),
+        "shared_writer" => tidegate::run(shared_writer(false)),
+        "shared_writer_flushed" => tidegate::run(shared_writer(true)),
         _ => return None,
     })
 }
@@ -122,4 +131,41 @@ async fn cross_wake() -> io::Result<usize> {
     });
     asking.await??;
     Ok(WAKES)
+}
+
+/// Tasks write lines to one connection, in turn; with `flushed` each line is sent by a system call of its own, as it
+/// is where nothing gathers them. A thread reads them all, at the cost of a system call for many lines either way.
+async fn shared_writer(flushed: bool) -> io::Result<usize> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let (_reader, writer) = open_connection(listener.local_addr()?).await?;
+    let (mut peer, _) = listener.accept()?;
+    let reading = thread::spawn(move || {
+        let (mut read, mut buffer) = (0, vec![0; 1 << 20]);
+        while read < WRITERS * LINES_EACH * LINE.len() {
+            // Much at a time, so that reading does not count.
+            thread::sleep(Duration::from_millis(1));
+            read += peer.read(&mut buffer)?;
+        }
+        io::Result::Ok(())
+    });
+    let tasks = (0..WRITERS).map(|_| {
+        let writer = writer.clone();
+        spawn(async move {
+            for _ in 0..LINES_EACH {
+                writer.write(&LINE);
+                if flushed {
+                    writer.flush().await?;
+                }
+                writer.drain().await?;
+                yield_now().await;
+            }
+            io::Result::Ok(())
+        })
+    });
+    for task in tasks.collect::<Result<Vec<_>, _>>()? {
+        task.await??;
+    }
+    writer.close().await?;
+    reading.join().expect("the thread does not panic")?;
+    Ok(WRITERS * LINES_EACH)
 }
