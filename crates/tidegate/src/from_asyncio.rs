@@ -25,6 +25,17 @@
 //! | `loop.create_connection` | [`create_connection`](crate::create_connection) |
 //! | `loop.create_server`, `asyncio.Server` | [`create_server`](crate::create_server), [`Server`](crate::Server) |
 //! | `loop.connect_accepted_socket` | [`connect_accepted_socket`](crate::connect_accepted_socket) |
+//! | `asyncio.open_connection`, `start_server` | [`open_connection`](crate::open_connection), [`start_server`](crate::start_server) |
+//! | `asyncio.StreamReader`: `read`, `readline`, `readexactly`, `readuntil`, `at_eof`, `exception` | the same on [`StreamReader`](crate::StreamReader) |
+//! | `reader.read(-1)` | [`StreamReader::read_to_end`](crate::StreamReader::read_to_end) |
+//! | `reader.readuntil((a, b))` | [`StreamReader::readuntil_any`](crate::StreamReader::readuntil_any) |
+//! | `async for line in reader` | [`StreamReader::lines`](crate::StreamReader::lines), a `Stream` |
+//! | `reader.feed_data`, `feed_eof`, `set_exception`, `set_transport` | the same on [`Feeder`](crate::Feeder), from [`StreamReader::feeder`](crate::StreamReader::feeder) |
+//! | `asyncio.StreamWriter`: `write`, `writelines`, `write_eof`, `drain`, `close`, `wait_closed`, `is_closing`, `get_extra_info` | the same on [`StreamWriter`](crate::StreamWriter) |
+//! | `writer.transport` | [`StreamWriter::transport`](crate::StreamWriter::transport) |
+//! | `asyncio.StreamReaderProtocol` | [`StreamReaderProtocol`](crate::StreamReaderProtocol) |
+//! | `asyncio.IncompleteReadError`, `LimitOverrunError` | [`IncompleteReadError`](crate::IncompleteReadError), [`LimitOverrunError`](crate::LimitOverrunError), inside of [`ReadUntilError`](crate::ReadUntilError) and [`ReadExactlyError`](crate::ReadExactlyError) |
+//! | `limit=` | [`StreamLimit::limit`](crate::StreamLimit::limit) on the builder; [`ReadUntil::limit`](crate::streams::ReadUntil::limit) for one read |
 //! | `asyncio.Protocol`, `BufferedProtocol` | [`Protocol`](crate::Protocol); `get_buffer` and `buffer_updated` are methods of it |
 //! | `asyncio.Transport` | [`Transport`](crate::Transport) |
 //! | `transport.get_protocol` | [`Transport::with_protocol`](crate::Transport::with_protocol) |
@@ -50,10 +61,15 @@
 //! | `close` with unread input may destroy the last reply | the same, and `close_lingering` is offered | the kernel answers with a reset |
 //! | a handler that never yields starves others | 128 completed operations without waiting yield once | fairness |
 //! | writes after a loss are counted and logged | [`Flow::Closed`](crate::Flow::Closed) | a value beats a log line |
+//! | `readline` drops data when a line is too long | nothing is consumed; [`skip_until`](crate::StreamReader::skip_until) goes on behind it | the commonest complaint |
+//! | an error hides data that was already received | the data is read first, then the error; [`set_exception`](crate::Feeder::set_exception) hides it | nothing is lost silently |
+//! | a second read while one waits is an error | reads borrow the reader, so there is none | the compiler checks |
+//! | `writer.close()`, then `await writer.wait_closed()` | [`writer.close().await`](crate::StreamWriter::close); closing acts at once, awaited or not | one line |
+//! | a plain `client_connected_cb` that raises leaves the connection open | one that panics ends it | as every other callback |
 //! | Happy Eyeballs is off by default | on, 250 ms, interleaved; all errors are kept | a dead route must not cost 15 s |
 //! | `connection_made` that raises leaves the connection open | one that panics ends it | as every other callback |
 //! | cancelling | dropping: what is synchronous is done at once, the loop finishes the rest | Rust |
-//! | dropping an unclosed transport closes it | dropping a handle does nothing: the loop owns the transport | handles are shares |
+//! | dropping an unclosed transport closes it | dropping a handle does nothing: the loop owns the transport; only the last share of a [`StreamWriter`](crate::StreamWriter) closes | handles are shares |
 //! | loops, futures and handles can be touched from any thread and check it in debug mode | they are not `Send`; a [`Remote`](crate::Remote) is | the compiler checks |
 //! | signal handlers only in the main thread | in any thread's loop | there is no main thread to defend |
 //! | `is_reading` stays true after an end of stream that was kept open | false | nothing is read any more |
