@@ -366,10 +366,10 @@ impl<W: Wire> Connection<W> {
     ///
     /// It is called on a fresh stack: by the loop when a step ends, or at the end of an I/O callback.
     pub(super) fn settle(&self) {
-        if !self.greeted.get() {
+        if !self.greeted.get() || !self.owes_callbacks() {
             return;
         }
-        if self.owes_callbacks() && self.slot.is_lent() {
+        if self.slot.is_lent() {
             return self.queue_again();
         }
         while !self.life.get().is_over()
