@@ -134,29 +134,40 @@ impl<W: Wire> Connection<W> {
         if !self.refused.get() || !self.life.get().takes_bytes() {
             return;
         }
-        self.offer_with(&[]);
+        self.offer_buffer();
         self.settle();
     }
 
     /// Offers what is in the buffer to the system.
     pub(super) fn offer_buffer(&self) {
-        if !self.buffer.borrow().is_empty() && self.life.get().takes_bytes() {
-            self.offer_with(&[]);
+        if !self.life.get().takes_bytes() {
+            return;
         }
+        let chunks = self.buffer.borrow().chunks();
+        let sent = match chunks {
+            0 => return,
+            1 => self.send_run(),
+            _ => self.send(&[]),
+        };
+        self.offered(sent);
     }
 
     /// Offers the buffer, then `pieces` from the caller's memory; only what is refused of them is copied.
     fn offer_with(&self, pieces: &[&[u8]]) {
-        let was_refused = self.refused.get();
-        if let Err(error) = self.send(pieces) {
-            if !pieces.is_empty() {
-                self.unsent.set(true);
-            }
+        let sent = self.send(pieces);
+        if sent.is_err() {
+            self.unsent.set(true);
+        }
+        self.offered(sent);
+    }
+
+    /// The system has taken what it wanted: what follows for the interest, the flow, and those who wait.
+    fn offered(&self, sent: io::Result<()>) {
+        if let Err(error) = sent {
             return self.fatal("Fatal write error on stream transport", error);
         }
         let waiting = self.buffer.borrow().len();
-        self.refused.set(waiting > 0);
-        if was_refused != (waiting > 0) {
+        if self.refused.replace(waiting > 0) != (waiting > 0) {
             self.update_interest();
         }
         self.look_at_flow(waiting);
@@ -167,9 +178,6 @@ impl<W: Wire> Connection<W> {
 
     /// Sends until everything is taken or the system takes less than it was offered.
     fn send(&self, pieces: &[&[u8]]) -> io::Result<()> {
-        if pieces.is_empty() && self.buffer.borrow().chunks() == 1 {
-            return self.send_run();
-        }
         let mut pieces = pieces;
         let mut offset = 0;
         // Dropped last: the owner of sent bytes may come back here, and must find the rest in its place.
