@@ -12,7 +12,7 @@ use tidegate::Report;
 use tidegate::prelude::*;
 
 use tour::transcript::Transcript;
-use tour::{abort, echo, half_close, refused, signal, slow_reader, timers};
+use tour::{abort, echo, half_close, refused, signal, slow_reader, streams, timers};
 
 /// The scenes, and what they are told with.
 mod tour {
@@ -22,6 +22,7 @@ mod tour {
     pub(crate) mod refused;
     pub(crate) mod signal;
     pub(crate) mod slow_reader;
+    pub(crate) mod streams;
     pub(crate) mod timers;
     pub(crate) mod transcript;
 }
@@ -52,6 +53,7 @@ async fn play(transcript: &Transcript) -> io::Result<()> {
     half_close::play(transcript).await?;
     abort::play(transcript).await?;
     refused::play(transcript).await?;
+    streams::play(transcript).await?;
     timers::play(transcript).await?;
     signal::play(transcript).await?;
     Ok(())

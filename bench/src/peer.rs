@@ -9,7 +9,7 @@ use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use memchr::memchr;
 use tidegate::prelude::*;
-use tidegate::{CreateServer, ProtocolFactory, ReadUntilError};
+use tidegate::{CreateServer, ProtocolFactory};
 
 const BACKLOG: u32 = 4096;
 

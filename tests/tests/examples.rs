@@ -1,123 +1,16 @@
 //! The examples as a newcomer runs them: as programs, judged by what they print and how they end.
 
-use std::env;
-use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
-use tidegate_testkit::watched;
+use examples::programs::{Serving, check, output, printed, refused, text, watched_with_examples};
 
-/// Runs a test that may take a minute, not counting the time in which the examples are built.
-fn watched_with_examples<R>(test: impl FnOnce() -> R) -> R {
-    folder();
-    watched(test)
-}
-
-/// Where the programs of the examples are. They are built if they are not yet.
-fn folder() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let this = env::current_exe().expect("a test has a program");
-        let profile = this.ancestors().nth(2).expect("target/debug/deps/this");
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--workspace", "--examples", "--target-dir"]);
-        build.arg(profile.parent().expect("target/debug"));
-        if profile.file_name() == Some(OsStr::new("release")) {
-            build.arg("--release");
-        }
-        assert!(build.status().expect("cargo starts").success(), "the examples do not build");
-        profile.join("examples")
-    })
-}
-
-fn example(name: &str) -> Command {
-    let mut command = Command::new(folder().join(name));
-    command.stdin(Stdio::null());
-    command
-}
-
-/// Runs an example that ends by itself.
-fn output(name: &str, arguments: &[&str]) -> Output {
-    example(name).args(arguments).output().expect("the example starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs an example that must succeed and complain of nothing; answers with what it prints.
-fn printed(name: &str, arguments: &[&str]) -> String {
-    let output = watched_with_examples(|| output(name, arguments));
-    let (printed, complaints) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{name}: {}\n{printed}\n{complaints}", output.status);
-    assert_eq!(complaints, "", "{name}");
-    printed
-}
-
-/// These lines must be there in this order, perhaps among others.
-fn check(printed: &str, lines: &[&str]) {
-    let mut rest = printed.lines();
-    for line in lines {
-        assert!(
-            rest.any(|printed| printed.contains(line)),
-            "{line:?} is not printed where it is expected:\n{printed}"
-        );
-    }
-}
-
-/// An example that serves until it is dropped.
-struct Serving {
-    process: Child,
-    printed: BufReader<ChildStdout>,
-    complaints: BufReader<ChildStderr>,
-    address: SocketAddr,
-}
-
-impl Serving {
-    /// Starts it; the first line it prints must name its address behind `before`.
-    fn start(name: &str, arguments: &[&str], before: &str) -> Serving {
-        let mut process = example(name)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the example starts");
-        let mut printed = BufReader::new(process.stdout.take().expect("its output is piped"));
-        let complaints = BufReader::new(process.stderr.take().expect("its errors are piped"));
-        let line = next_line(&mut printed);
-        let address = line
-            .strip_prefix(before)
-            .and_then(|rest| rest.split_whitespace().next())
-            .and_then(|address| address.parse().ok())
-            .unwrap_or_else(|| panic!("{name} does not print its address but {line:?}"));
-        Serving { process, printed, complaints, address }
-    }
-
-    fn line(&mut self) -> String {
-        next_line(&mut self.printed)
-    }
-
-    fn complaint(&mut self) -> String {
-        next_line(&mut self.complaints)
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // It may have ended by itself, which the test has seen if it cares.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn next_line(output: &mut impl BufRead) -> String {
-    let mut line = String::new();
-    output.read_line(&mut line).expect("the example prints text");
-    line.trim_end().to_owned()
+/// How programs are run, and the examples of streams and of HTTP.
+mod examples {
+    pub(crate) mod programs;
+    mod streams;
+    mod web;
 }
 
 #[test]
@@ -135,9 +28,13 @@ fn the_tour_goes_as_announced() {
             "3. A half close",
             "4. An abort",
             "5. A refused connection",
-            "6. Timers",
-            "7. A signal",
-            "The end: 7 scenes",
+            "6. A conversation over streams",
+            r#"server   readline answers "Time and tide\n""#,
+            r#"client   readline answers "TIME AND TIDE\n""#,
+            "as announced: each line was answered",
+            "7. Timers",
+            "8. A signal",
+            "The end: 8 scenes",
         ],
     );
 }
@@ -242,23 +139,27 @@ fn the_proxy_closes_the_client_when_the_server_behind_is_gone() {
 #[test]
 fn help_and_wrong_arguments_are_answered() {
     watched_with_examples(|| {
-        for name in ["tcp_echo_server", "tcp_echo_client", "proxy"] {
+        let names = [
+            "tcp_echo_server",
+            "tcp_echo_client",
+            "proxy",
+            "streams_echo_server",
+            "streams_echo_client",
+            "chat",
+            "hyper_server",
+        ];
+        for name in names {
             let help = output(name, &["--help"]);
             assert!(help.status.success(), "{name}");
             assert!(text(&help.stdout).contains("HOST:PORT"), "{name}");
         }
-        let refused = |name: &str, arguments: &[&str], complaint: &str| {
-            let ended = output(name, arguments);
-            assert_eq!(ended.status.code(), Some(2), "{name} {arguments:?}");
-            let complaints = text(&ended.stderr);
-            assert!(complaints.contains(complaint), "{name} {arguments:?}: {complaints}");
-            assert_eq!(text(&ended.stdout), "", "{name} {arguments:?}");
-        };
         refused("tcp_echo_server", &["localhost"], "HOST:PORT is expected");
         refused("tcp_echo_server", &["localhost:http"], "is not a port");
         refused("tcp_echo_client", &["localhost:65536"], "is not a port");
         refused("tcp_echo_client", &["::1"], "needs brackets");
         refused("tcp_echo_client", &["--port", "1"], "unexpected argument");
+        refused("chat", &["localhost"], "HOST:PORT is expected");
+        refused("hyper_server", &["localhost:-1"], "is not a port");
         refused("proxy", &[], "UPSTREAM");
         refused("proxy", &["127.0.0.1:0"], "UPSTREAM");
     });

@@ -26,7 +26,41 @@ use crate::writer::{StreamWriter, title};
 /// - A plain one is called in `connection_made` and gives the streams to somebody. A panic in it ends the
 ///   connection.
 ///
+/// An error of a peer that went away is reported like any other, as asyncio does: a handler to whom that is no news
+/// answers `Ok` to it.
+///
 /// `Marker` keeps the two apart; it is always inferred.
+///
+/// # Examples
+///
+/// A handler with something to share gives each client's future a share of its own. (An asynchronous closure that
+/// borrows what it has captured is no handler: the futures outlive the call.)
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::io;
+/// use std::rc::Rc;
+/// use tidegate_streams::{StreamReader, StreamWriter, open_connection, start_server};
+///
+/// async fn number(count: Rc<Cell<u32>>, _: StreamReader, writer: StreamWriter) -> io::Result<()> {
+///     count.set(count.get() + 1);
+///     writer.write(format!("you are number {}", count.get()).as_bytes());
+///     writer.close().await
+/// }
+///
+/// tidegate_reactor::run(async {
+///     let count = Rc::new(Cell::new(0));
+///     let handler = move |reader, writer| number(Rc::clone(&count), reader, writer);
+///     let server = start_server(handler, ("127.0.0.1", 0)).await?;
+///     let address = server.sockets()[0].sockname().as_inet().unwrap();
+///     for expected in ["you are number 1", "you are number 2"] {
+///         let (mut reader, _writer) = open_connection(address).await?;
+///         assert_eq!(reader.read_to_end().await?, expected);
+///     }
+///     Ok::<(), io::Error>(())
+/// })?;
+/// # Ok::<(), io::Error>(())
+/// ```
 pub trait Handler<Marker>: 'static {
     /// Serves one client.
     fn handle(&self, reader: StreamReader, writer: StreamWriter);

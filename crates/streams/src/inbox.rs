@@ -32,6 +32,8 @@ pub(crate) struct Inbox {
     held: Cell<usize>,
     limit: usize,
     end: Cell<End>,
+    /// The end was fed; an error that is set before or afterwards changes nothing about that.
+    eof: Cell<bool>,
     error: Cell<Option<Cause>>,
     /// Whoever awaits a read.
     waiting: Cell<Option<Waker>>,
@@ -50,6 +52,7 @@ impl Inbox {
             held: Cell::new(0),
             limit,
             end: Cell::new(End::Open),
+            eof: Cell::new(false),
             error: Cell::new(None),
             waiting: Cell::new(None),
             expects_much: Cell::new(false),
@@ -123,8 +126,14 @@ impl Inbox {
         self.end.get()
     }
 
+    /// Whether the end was fed, or came by itself.
+    pub(crate) fn has_eof(&self) -> bool {
+        self.eof.get()
+    }
+
     /// The stream has ended; an error that came before stays.
     pub(crate) fn end_with_eof(&self) {
+        self.eof.set(true);
         if self.end.get() == End::Open {
             self.end.set(End::Eof);
         }

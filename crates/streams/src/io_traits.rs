@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use tidegate_protocols::{Flow, Waiter};
+use tidegate_reactor::budget;
 
 use crate::reader::StreamReader;
 use crate::writer::StreamWriter;
@@ -38,9 +39,12 @@ impl AsyncBufRead for StreamReader {
     }
 }
 
-/// Writes wait while the flow is paused, so that what is unsent stays below the high mark and one write. A flush
-/// waits until the system has taken everything. Closing ends the writing direction where that can be, else the
-/// connection.
+/// The most that one write takes, in bytes: so much is offered at once, and leaves without a copy if it can.
+const ONE_WRITE: usize = 64 * 1024;
+
+/// Writes wait while the flow is paused, and take 64 KiB at most, so that no more than that and the high mark is
+/// unsent. A flush waits until the system has taken everything. Closing ends the writing direction where that can
+/// be, else the connection.
 impl AsyncWrite for StreamWriter {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -48,8 +52,9 @@ impl AsyncWrite for StreamWriter {
         from: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_room(context))?;
-        self.write(from);
-        Poll::Ready(Ok(from.len()))
+        let piece = &from[..from.len().min(ONE_WRITE)];
+        self.write(piece);
+        Poll::Ready(Ok(piece.len()))
     }
 
     fn poll_write_vectored(
@@ -58,8 +63,13 @@ impl AsyncWrite for StreamWriter {
         from: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_room(context))?;
-        self.writelines(from.iter().map(|slice| &**slice));
-        Poll::Ready(Ok(from.iter().map(|slice| slice.len()).sum()))
+        let mut taken = 0;
+        self.writelines(from.iter().map(|slice| {
+            let piece = &slice[..slice.len().min(ONE_WRITE - taken)];
+            taken += piece.len();
+            piece
+        }));
+        Poll::Ready(Ok(taken))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -91,16 +101,21 @@ impl StreamWriter {
         if welcome.is_pending() {
             self.waiter = waiter;
         }
-        if matches!(welcome, Poll::Ready(Ok(()))) && self.wire().flow() == Flow::Closed {
+        ready!(welcome)?;
+        if self.flow() == Flow::Closed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        welcome
+        budget::poll_proceed(context).map(Ok)
     }
 }
 
 /// A reader and a writer of one connection, joined: for crates that want one value that reads and writes.
 ///
-/// It is what asyncio has no name for: `(reader, writer)`. [`split`](StreamPair::split) takes it apart again.
+/// It is what asyncio has no name for: `(reader, writer)`. [`split`](StreamPair::split) takes it apart again. Writing
+/// waits while the flow is paused, flushing waits until the system has taken everything, and closing ends the writing
+/// direction: what the peer still sends can be read. Dropping it closes the connection.
+///
+/// The example `hyper_server` serves HTTP on it with `hyper`, which knows nothing of Tidegate.
 ///
 /// # Examples
 ///
@@ -174,6 +189,7 @@ impl AsyncBufRead for StreamPair {
     }
 }
 
+/// As the writer alone.
 impl AsyncWrite for StreamPair {
     fn poll_write(
         mut self: Pin<&mut Self>,

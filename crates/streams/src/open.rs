@@ -22,9 +22,10 @@ pub const DEFAULT_LIMIT: usize = 64 * 1024;
 
 /// Opens a connection and answers its reader and its writer.
 ///
-/// The answer is a builder: it has every option of
-/// [`create_connection`](tidegate_transports::create_connection), and [`limit`](StreamLimit::limit); await it
-/// then. The asyncio counterpart is `asyncio.open_connection()`.
+/// The answer is a builder; await it. It has every option of [`CreateConnection`]: a socket that exists
+/// ([`sock`](CreateConnection::sock), with `()` as the target), the local address, families, Happy Eyeballs,
+/// [`write_buffer_limits`](CreateConnection::write_buffer_limits), and, by [`StreamLimit`], the reader's
+/// [`limit`](StreamLimit::limit). The asyncio counterpart is `asyncio.open_connection()`.
 ///
 /// # Errors
 ///
@@ -55,10 +56,13 @@ pub fn open_connection(target: impl Into<Target>) -> OpenConnection {
 
 /// Serves: `handler` is given the streams of each client.
 ///
-/// The answer is a builder: it has every option of
-/// [`create_server`](tidegate_transports::create_server), and [`limit`](StreamLimit::limit); it is awaited for
-/// the same [`Server`](tidegate_transports::Server). What a handler may be, and what becomes of its errors, says
-/// [`Handler`]. The asyncio counterpart is `asyncio.start_server()`.
+/// The answer is a builder; await it for the same [`Server`](tidegate_transports::Server) that
+/// [`create_server`](tidegate_transports::create_server) makes. It has every option of [`CreateServer`], such as
+/// [`backlog`](CreateServer::backlog), [`max_connections`](CreateServer::max_connections),
+/// [`idle_timeout`](CreateServer::idle_timeout), [`write_buffer_limits`](CreateServer::write_buffer_limits) and
+/// [`abort_above`](CreateServer::abort_above) (whose error every read and drain of that client then answers), and, by
+/// [`StreamLimit`], the readers' [`limit`](StreamLimit::limit). What a handler may be, and what becomes of its errors,
+/// says [`Handler`]. The asyncio counterpart is `asyncio.start_server()`.
 ///
 /// # Errors
 ///

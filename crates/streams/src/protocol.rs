@@ -136,6 +136,16 @@ impl Protocol for StreamReaderProtocol {
     }
 }
 
+/// Whoever gives the connection another protocol leaves its streams behind: they must not wait for ever.
+impl Drop for StreamReaderProtocol {
+    fn drop(&mut self) {
+        if !self.link.is_lost() {
+            let text = "the connection was given another protocol, or never opened";
+            self.link.lose(Some(io::Error::new(io::ErrorKind::NotConnected, text).into()));
+        }
+    }
+}
+
 impl fmt::Debug for StreamReaderProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamReaderProtocol").finish_non_exhaustive()

@@ -63,6 +63,8 @@ pub struct StreamReader {
     link: Rc<Link>,
     /// Taken over from the inbox, and not given away yet.
     held: Run,
+    /// Somebody was shown what is held, and nothing was taken since: whoever looks again is not told to wait.
+    shown: bool,
 }
 
 impl StreamReader {
@@ -77,7 +79,7 @@ impl StreamReader {
 
     /// The one reader of a link.
     pub(crate) fn of(link: &Rc<Link>) -> StreamReader {
-        StreamReader { link: Rc::clone(link), held: Run::new() }
+        StreamReader { link: Rc::clone(link), held: Run::new(), shown: false }
     }
 
     pub(crate) fn link(&self) -> &Rc<Link> {
@@ -216,6 +218,31 @@ impl StreamReader {
     ///
     /// This is how to go on behind a line that was too long. asyncio has no counterpart.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tidegate_reactor::run(async {
+    /// use tidegate_streams::{ReadUntilError, StreamReader};
+    ///
+    /// let mut reader = StreamReader::new(8)?;
+    /// let feeder = reader.feeder();
+    /// feeder.feed_data(b"short\nmuch too long\nshort\n");
+    /// feeder.feed_eof();
+    /// let mut lines = 0;
+    /// loop {
+    ///     match reader.readline().await {
+    ///         Ok(line) if line.is_empty() => break,
+    ///         Ok(line) => lines += 1,
+    ///         Err(ReadUntilError::LimitOverrun(_)) => drop(reader.skip_until(b"\n").await?),
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// assert_eq!(lines, 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// # })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if `separator` is empty; what the connection was lost with.
@@ -256,9 +283,8 @@ impl StreamReader {
     /// Whether the stream has ended and everything was read.
     #[must_use]
     pub fn at_eof(&self) -> bool {
-        matches!(self.link.inbox.end(), End::Eof | End::Lost)
-            && self.held.is_empty()
-            && self.link.inbox.is_empty()
+        let has_ended = self.link.inbox.has_eof() || self.link.inbox.end() == End::Lost;
+        has_ended && self.held.is_empty() && self.link.inbox.is_empty()
     }
 
     /// The error that was [set](Feeder::set_exception), or that the connection was lost with.
@@ -305,6 +331,7 @@ impl StreamReader {
     }
 
     pub(crate) fn drop_front(&mut self, length: usize) {
+        self.shown = false;
         self.held.advance(length);
         self.has_given();
     }
@@ -344,7 +371,11 @@ impl StreamReader {
         if self.held.is_empty() && self.link.inbox.end() == End::Open {
             return self.poll_more(context);
         }
-        ready!(budget::poll_proceed(context));
+        // Crates that fill look twice, and rely on the second answer (`FillBuf` of futures-lite).
+        if !self.shown {
+            ready!(budget::poll_proceed(context));
+            self.shown = true;
+        }
         Poll::Ready(Ok(self.held.bytes()))
     }
 
@@ -364,6 +395,7 @@ impl StreamReader {
             return Poll::Ready(Ok(Bytes::new()));
         }
         // Only the end, an error, or nothing yet is left.
+        self.shown = false;
         self.poll_fill(context).map_ok(|_nothing| Bytes::new())
     }
 }
@@ -543,7 +575,7 @@ impl Feeder {
     ///
     /// After [`feed_eof`](Feeder::feed_eof).
     pub fn feed_data(&self, data: &[u8]) {
-        assert_ne!(self.link.inbox.end(), End::Eof, "feed_data after feed_eof");
+        assert!(!self.link.inbox.has_eof(), "feed_data after feed_eof");
         if !data.is_empty() {
             self.link.inbox.put(data);
             self.link.received();

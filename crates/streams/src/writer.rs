@@ -20,6 +20,12 @@ use crate::link::Link;
 /// write in one turn of the loop leaves together. Write, then await [`drain`](StreamWriter::drain): it waits while
 /// more than the transport's high mark is unsent, and answers why the connection was lost if it was.
 ///
+/// # Fairness
+///
+/// A drain that never has to wait makes room for other tasks once in 128 times.
+///
+/// # Closing
+///
 /// When the last clone is dropped the connection is closed: what was written is still sent. In debug mode one
 /// that nobody had closed is reported, as asyncio does. The asyncio counterpart is `asyncio.StreamWriter`.
 ///
@@ -55,6 +61,9 @@ impl StreamWriter {
     }
 
     /// The transport below, with everything it offers.
+    ///
+    /// From then on a drain has to ask it each time how things stand, which costs a little on short lines. What is
+    /// asked most, such as the [`flow`](StreamWriter::flow), is a method here as well.
     pub fn transport(&self) -> &Transport {
         self.link.handed_out.set(true);
         self.link.alarmed.set(true);
@@ -89,6 +98,18 @@ impl StreamWriter {
             self.link.alarmed.set(true);
         }
         flow
+    }
+
+    /// How the flow stands: what a write would answer now.
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        self.wire().flow()
+    }
+
+    /// How many bytes were written and not yet taken by the system, in bytes; those of the present step included.
+    #[must_use]
+    pub fn get_write_buffer_size(&self) -> usize {
+        self.wire().get_write_buffer_size()
     }
 
     /// Waits until writing is welcome: at once, unless more than the high mark is unsent.
@@ -135,7 +156,7 @@ impl StreamWriter {
     }
 
     /// Closes the connection, at once, also if the future is not awaited: what was written is still sent. The
-    /// future is that of [`wait_closed`](StreamWriter::wait_closed).
+    /// future is that of [`wait_closed`](StreamWriter::wait_closed), and may be dropped.
     pub fn close(&self) -> WaitClosed {
         self.link.alarmed.set(true);
         self.wire().close();

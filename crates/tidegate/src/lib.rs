@@ -64,8 +64,9 @@ pub use tidegate_reactor::{
 };
 pub use tidegate_streams::{
     DEFAULT_LIMIT, Feeder, Handler, IncompleteReadError, LimitError, LimitOverrunError, Lines,
-    OpenConnection, ReadExactlyError, ReadUntilError, SeparatorError, StartServer, StreamLimit,
-    StreamPair, StreamReader, StreamReaderProtocol, StreamWriter, open_connection, start_server,
+    OpenConnection, Outcome, ReadExactlyError, ReadUntilError, SeparatorError, StartServer,
+    StreamLimit, StreamPair, StreamReader, StreamReaderProtocol, StreamWriter, open_connection,
+    start_server,
 };
 pub use tidegate_transports::{
     ArgumentError, BindError, ConnectAcceptedSocket, ConnectError, ConnectionFactory,
@@ -79,7 +80,8 @@ pub mod prelude {
     pub use tidegate_protocols::{AtEof, Cause, Flow, Layered, Protocol, Transport};
     pub use tidegate_reactor::{LoopHandle, create_future, run, sleep, spawn, timeout};
     pub use tidegate_streams::{
-        StreamLimit, StreamReader, StreamWriter, open_connection, start_server,
+        ReadUntilError, StreamLimit, StreamPair, StreamReader, StreamWriter, open_connection,
+        start_server,
     };
     pub use tidegate_transports::{
         Server, connect_accepted_socket, create_connection, create_server,
