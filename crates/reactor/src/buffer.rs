@@ -5,8 +5,8 @@ use std::ops::{Deref, DerefMut};
 
 use crate::parts::Core;
 
-/// Length of the buffer that a loop reads into, in bytes: the most that one read takes. asyncio's
-/// `max_size`.
+/// Length of the buffer that a loop reads into, in bytes: the most that one read takes, unless it is made into memory
+/// that a protocol has set aside for it. asyncio's `max_size`.
 pub const READ_SIZE: usize = 256 * 1024;
 
 /// The buffer begins at a multiple of this many bytes.

@@ -286,17 +286,23 @@ impl<T: AsFd + 'static> Source<T> {
 
     /// Whether a read from a stream that brings less than was asked for leaves nothing behind.
     ///
-    /// It does not once the end of the stream, an error or an urgent byte was found: then only a read that
-    /// would wait has read everything.
+    /// It does not once the end of the stream, an error or an urgent byte was found, or its owner has
+    /// [said](Source::distrust_short_reads) that it never does: then only a read that would wait has read everything.
     #[must_use]
     pub fn short_read_empties(&self) -> bool {
         self.entry.seen.get() == Seen::Nothing
     }
 
+    /// The owner knows that a short read can leave something behind, as on Unix sockets, where a read ends behind
+    /// each passed descriptor.
+    pub fn distrust_short_reads(&self) {
+        self.entry.seen.set(self.entry.seen.get().max(Seen::ReadOn));
+    }
+
     /// Whether a hang-up was found: the connection is gone in both directions, or an error was waiting.
     #[must_use]
     pub fn hung_up(&self) -> bool {
-        self.entry.seen.get() == Seen::HungUp
+        self.entry.seen.get() >= Seen::HungUpUntold
     }
 
     /// The owner is closing: `add_reader` and `add_writer` are allowed on this descriptor from now on.

@@ -1,6 +1,7 @@
 //! What was received and not read yet, and who waits for more.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use tidegate_protocols::Cause;
@@ -37,6 +38,8 @@ pub(crate) struct Inbox {
     error: Cell<Option<Cause>>,
     /// Whoever awaits a read.
     waiting: Cell<Option<Waker>>,
+    /// Somebody was shown what is held, and nothing was taken since: whoever looks again is not told to wait.
+    pub(crate) shown: Cell<bool>,
     /// The last read brought much, so the next is expected to.
     pub(crate) expects_much: Cell<bool>,
     /// The transport was asked to pause.
@@ -55,6 +58,7 @@ impl Inbox {
             eof: Cell::new(false),
             error: Cell::new(None),
             waiting: Cell::new(None),
+            shown: Cell::new(false),
             expects_much: Cell::new(false),
             paused: Cell::new(false),
             abandoned: Cell::new(false),
@@ -84,16 +88,21 @@ impl Inbox {
         self.received.borrow().is_empty()
     }
 
+    /// Not once the reader is gone, or somebody has said that this is all.
+    fn takes_more(&self) -> bool {
+        !self.abandoned.get() && !self.eof.get()
+    }
+
     /// Appends a copy.
     pub(crate) fn put(&self, data: &[u8]) {
-        if !self.abandoned.get() {
+        if self.takes_more() {
             self.received.borrow_mut().push(data);
         }
     }
 
     /// Appends a run, without a copy if nothing else is here.
     pub(crate) fn append(&self, run: Run) {
-        if !self.abandoned.get() {
+        if self.takes_more() {
             self.received.borrow_mut().append(run);
         }
     }
@@ -182,7 +191,8 @@ impl Inbox {
     #[inline]
     pub(crate) fn wake(&self) {
         if let Some(waker) = self.waiting.take() {
-            waker.wake();
+            // One that panics keeps nobody else asleep; the panic hook has told of it.
+            let _caught = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncBufRead, AsyncRead, AsyncWrite};
-use tidegate_protocols::{Flow, Waiter};
+use tidegate_protocols::Flow;
 use tidegate_reactor::budget;
 
 use crate::reader::StreamReader;
@@ -73,11 +73,9 @@ impl AsyncWrite for StreamWriter {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let waiter = self.waiter.take().unwrap_or_default();
-        let flushed = self.wire().raw().poll_flush(&waiter, context);
-        if flushed.is_pending() {
-            self.waiter = Some(waiter);
-        }
+        let waiters = self.waiters.take().unwrap_or_default();
+        let flushed = self.wire().raw().poll_flush(&waiters.flush, context);
+        self.waiters = Some(waiters);
         flushed
     }
 
@@ -96,10 +94,11 @@ impl AsyncWrite for StreamWriter {
 impl StreamWriter {
     /// Whether a write is welcome, and will be sent.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut waiter: Option<Waiter> = self.waiter.take();
-        let welcome = self.poll_welcome(context, &mut waiter);
-        if welcome.is_pending() {
-            self.waiter = waiter;
+        // The waiter stays, whatever comes of this: dropped it would leave whoever waits asleep.
+        let mut room = self.waiters.as_mut().and_then(|waiters| waiters.room.take());
+        let welcome = self.poll_welcome(context, &mut room);
+        if room.is_some() {
+            self.waiters.get_or_insert_default().room = room;
         }
         ready!(welcome)?;
         if self.flow() == Flow::Closed {

@@ -45,6 +45,7 @@
 #![cfg(not(windows))]
 
 mod errors;
+mod feeder;
 mod handler;
 mod inbox;
 mod io_traits;
@@ -55,12 +56,14 @@ mod protocol;
 mod reader;
 mod run;
 mod scan;
+mod until;
 mod writer;
 
 pub use errors::{
     IncompleteReadError, LimitError, LimitOverrunError, ReadExactlyError, ReadUntilError,
     SeparatorError,
 };
+pub use feeder::Feeder;
 pub use handler::{Handler, Outcome, Plain, Spawned};
 pub use io_traits::StreamPair;
 pub use lines::Lines;
@@ -69,5 +72,6 @@ pub use open::{
     start_server,
 };
 pub use protocol::StreamReaderProtocol;
-pub use reader::{Feeder, ReadUntil, StreamReader};
+pub use reader::StreamReader;
+pub use until::ReadUntil;
 pub use writer::{Drain, StreamWriter, WaitClosed};

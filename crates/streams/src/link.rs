@@ -18,13 +18,24 @@ pub(crate) struct Link {
     pub(crate) drained: Waiters,
     /// How many writers there are; the last one's end closes the connection.
     pub(crate) writers: Cell<usize>,
-    /// The connection is gone.
-    lost: Cell<bool>,
+    pub(crate) bond: Cell<Bond>,
+    /// The protocol was told that writing is paused, and not that it goes on.
+    pub(crate) told_paused: Cell<bool>,
     /// There may be something that a drain has to look at: the flow, an error, a close. Else it need not ask the
     /// transport, which is much of what a short line costs.
     pub(crate) alarmed: Cell<bool>,
     /// Somebody has the transport and may close it: it has to be asked from now on.
     pub(crate) handed_out: Cell<bool>,
+}
+
+/// What the streams still have to do with their connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bond {
+    Joined,
+    /// The connection is gone.
+    Lost,
+    /// The connection belongs to another protocol: what becomes of it is not for these streams to say.
+    Detached,
 }
 
 impl Link {
@@ -34,7 +45,8 @@ impl Link {
             transport: OnceCell::new(),
             drained: Waiters::new(),
             writers: Cell::new(0),
-            lost: Cell::new(false),
+            bond: Cell::new(Bond::Joined),
+            told_paused: Cell::new(false),
             alarmed: Cell::new(false),
             handed_out: Cell::new(false),
         }
@@ -56,8 +68,15 @@ impl Link {
         self.transport.set(transport.clone()).is_ok()
     }
 
+    /// Whether the streams have no connection any more.
     pub(crate) fn is_lost(&self) -> bool {
-        self.lost.get()
+        self.bond.get() != Bond::Joined
+    }
+
+    /// Somebody has the transport: drains have to ask it.
+    pub(crate) fn hand_out(&self) {
+        self.handed_out.set(true);
+        self.alarmed.set(true);
     }
 
     /// Something was put into the inbox: pauses the transport if that is too much, and wakes the reader.
@@ -80,9 +99,17 @@ impl Link {
         }
     }
 
+    /// The connection goes on with another protocol: these streams are at their end.
+    pub(crate) fn detach(&self, cause: Cause) {
+        self.go_on();
+        self.lose(Some(cause));
+        self.bond.set(Bond::Detached);
+    }
+
     /// Lets the transport read on.
     pub(crate) fn go_on(&self) {
         if self.inbox.paused.replace(false)
+            && self.bond.get() != Bond::Detached
             && let Some(transport) = self.transport()
         {
             transport.resume_reading();
@@ -91,7 +118,7 @@ impl Link {
 
     /// The connection is lost: what was received before can still be read.
     pub(crate) fn lose(&self, cause: Option<Cause>) {
-        self.lost.set(true);
+        self.bond.set(Bond::Lost);
         self.alarmed.set(true);
         match cause {
             None => self.inbox.end_with_eof(),

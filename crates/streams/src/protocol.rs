@@ -13,14 +13,15 @@ use crate::run::Large;
 use crate::writer::StreamWriter;
 
 /// A read that brought this much is expected to be followed by another as long, which is then read into memory of
-/// the reader's own; a shorter one is copied out of the buffer that the whole loop shares.
-const LARGE: usize = 8 * 1024;
+/// the reader's own. A shorter one is copied, so that it does not keep much more memory than it fills.
+const LARGE: usize = 16 * 1024;
 
 /// The protocol behind a [`StreamReader`] and a [`StreamWriter`].
 ///
 /// [`open_connection`](crate::open_connection) and [`start_server`](crate::start_server) make it. By itself it
-/// makes streams of connections that are opened in another way. The asyncio counterpart is
-/// `asyncio.StreamReaderProtocol`.
+/// makes streams of connections that are opened in another way. When the connection is given another protocol, its
+/// streams answer an error of the kind [`NotConnected`](io::ErrorKind::NotConnected) and leave it alone. The asyncio
+/// counterpart is `asyncio.StreamReaderProtocol`.
 ///
 /// # Examples
 ///
@@ -68,7 +69,10 @@ impl StreamReaderProtocol {
         limit: usize,
         connected: impl FnOnce(StreamReader, StreamWriter) + 'static,
     ) -> Result<StreamReaderProtocol, LimitError> {
-        Ok(StreamReaderProtocol::with(Link::checked(limit)?, connected))
+        let link = Link::checked(limit)?;
+        // Whoever opens the connection has its transport as well.
+        link.hand_out();
+        Ok(StreamReaderProtocol::with(link, connected))
     }
 
     /// The same, of a link whose limit is fine.
@@ -124,10 +128,12 @@ impl Protocol for StreamReaderProtocol {
     }
 
     fn pause_writing(&mut self, _transport: &Transport) {
+        self.link.told_paused.set(true);
         self.link.alarmed.set(true);
     }
 
     fn resume_writing(&mut self, _transport: &Transport) {
+        self.link.told_paused.set(false);
         self.link.drained.wake_all();
     }
 
@@ -140,8 +146,8 @@ impl Protocol for StreamReaderProtocol {
 impl Drop for StreamReaderProtocol {
     fn drop(&mut self) {
         if !self.link.is_lost() {
-            let text = "the connection was given another protocol, or never opened";
-            self.link.lose(Some(io::Error::new(io::ErrorKind::NotConnected, text).into()));
+            let text = "the connection was given another protocol, or its loop was closed";
+            self.link.detach(io::Error::new(io::ErrorKind::NotConnected, text).into());
         }
     }
 }

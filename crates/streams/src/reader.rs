@@ -1,31 +1,30 @@
 //! What a task reads from.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tidegate_protocols::{Cause, Transport};
+use tidegate_protocols::Cause;
 use tidegate_reactor::budget;
 
-use crate::errors::{
-    IncompleteReadError, LimitError, LimitOverrunError, ReadExactlyError, ReadUntilError,
-    SeparatorError,
-};
+use crate::errors::{IncompleteReadError, LimitError, ReadExactlyError};
+use crate::feeder::Feeder;
 use crate::inbox::End;
 use crate::lines::Lines;
 use crate::link::Link;
 use crate::run::Run;
-use crate::scan::{Match, Separators};
+use crate::scan::Separators;
+use crate::until::{AtEnd, ReadUntil};
 
 /// The reading half of a connection: what the peer sends, awaited by a task.
 ///
 /// It has a *limit*, 64 KiB unless set. That is how long a line may be, and it governs the flow: when more than
 /// twice the limit waits to be read the transport pauses, and it goes on when at most the limit is left. A read
-/// that asks for more than that gets it all the same. Results are split off without a copy.
+/// that asks for more than that gets it all the same. Results are split off without a copy, so one that is kept keeps
+/// the memory of the whole read that it came with, which is 128 KiB at most: copy what you keep for long.
 ///
 /// Data that came before the connection was lost is read first; then reads answer the error.
 ///
@@ -63,8 +62,6 @@ pub struct StreamReader {
     link: Rc<Link>,
     /// Taken over from the inbox, and not given away yet.
     held: Run,
-    /// Somebody was shown what is held, and nothing was taken since: whoever looks again is not told to wait.
-    shown: bool,
 }
 
 impl StreamReader {
@@ -79,7 +76,7 @@ impl StreamReader {
 
     /// The one reader of a link.
     pub(crate) fn of(link: &Rc<Link>) -> StreamReader {
-        StreamReader { link: Rc::clone(link), held: Run::new(), shown: false }
+        StreamReader { link: Rc::clone(link), held: Run::new() }
     }
 
     pub(crate) fn link(&self) -> &Rc<Link> {
@@ -88,7 +85,7 @@ impl StreamReader {
 
     /// A handle that fills this reader.
     pub fn feeder(&self) -> Feeder {
-        Feeder { link: Rc::clone(&self.link) }
+        Feeder::new(&self.link)
     }
 
     /// Reads what is there, at most `n` bytes; waits only if there is nothing. Empty at the end of the stream,
@@ -162,13 +159,13 @@ impl StreamReader {
     ///
     /// # Errors
     ///
-    /// - [`Separator`](ReadUntilError::Separator) if it is empty.
-    /// - [`LimitOverrun`](ReadUntilError::LimitOverrun) if more than the limit stands before it: nothing is
+    /// - [`Separator`](crate::ReadUntilError::Separator) if it is empty.
+    /// - [`LimitOverrun`](crate::ReadUntilError::LimitOverrun) if more than the limit stands before it: nothing is
     ///   consumed.
-    /// - [`Incomplete`](ReadUntilError::Incomplete) with what is left when the stream ends before.
-    /// - [`Io`](ReadUntilError::Io) with what the connection was lost with: nothing is consumed.
+    /// - [`Incomplete`](crate::ReadUntilError::Incomplete) with what is left when the stream ends before.
+    /// - [`Io`](crate::ReadUntilError::Io) with what the connection was lost with: nothing is consumed.
     pub fn readuntil<'a>(&'a mut self, separator: &'a [u8]) -> ReadUntil<'a> {
-        self.search(Separators::One(separator), AtEnd::Incomplete)
+        ReadUntil::new(self, Separators::One(separator), AtEnd::Incomplete)
     }
 
     /// Reads up to the one of `separators` that ends first; if two end at the same place the shorter one counts.
@@ -193,19 +190,19 @@ impl StreamReader {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn readuntil_any<'a>(&'a mut self, separators: &'a [&'a [u8]]) -> ReadUntil<'a> {
-        self.search(Separators::Any(separators), AtEnd::Incomplete)
+        ReadUntil::new(self, Separators::Any(separators), AtEnd::Incomplete)
     }
 
     /// Reads a line with its `\n`; without, if the stream ends in the middle. Empty at the end of the stream.
     ///
     /// # Errors
     ///
-    /// [`LimitOverrun`](ReadUntilError::LimitOverrun) if the line is longer than the limit: nothing is consumed,
+    /// [`LimitOverrun`](crate::ReadUntilError::LimitOverrun) if the line is longer than the limit: nothing is consumed,
     /// where asyncio drops a part of the line or everything.
-    /// [`skip_until`](StreamReader::skip_until)`(b"\n")` goes on behind it. [`Io`](ReadUntilError::Io) with what
+    /// [`skip_until`](StreamReader::skip_until)`(b"\n")` goes on behind it. [`Io`](crate::ReadUntilError::Io) with what
     /// the connection was lost with; the beginning of a line can still be [read](StreamReader::read).
     pub fn readline(&mut self) -> ReadUntil<'_> {
-        self.search(Separators::One(b"\n"), AtEnd::Partial)
+        ReadUntil::new(self, Separators::One(b"\n"), AtEnd::Partial)
     }
 
     /// The lines up to the end of the stream, as a [`Stream`](futures_core::Stream); asyncio's iteration.
@@ -298,16 +295,16 @@ impl StreamReader {
     pub fn limit(&self) -> usize {
         self.link.inbox.limit()
     }
-
-    fn search<'a>(&'a mut self, separators: Separators<'a>, at_end: AtEnd) -> ReadUntil<'a> {
-        let limit = self.limit();
-        let refused = separators.check().err();
-        ReadUntil { reader: self, separators, refused, at_end, limit, searched: 0 }
-    }
 }
 
 /// What the reads are made of.
 impl StreamReader {
+    /// What was taken over and not given away.
+    #[inline]
+    pub(crate) fn held(&self) -> &Run {
+        &self.held
+    }
+
     /// Takes over what has come.
     #[inline]
     pub(crate) fn pull(&mut self) {
@@ -324,19 +321,19 @@ impl StreamReader {
 
     /// Gives away the first `length` bytes.
     #[inline(always)]
-    fn give(&mut self, length: usize) -> Bytes {
+    pub(crate) fn give(&mut self, length: usize) -> Bytes {
         let given = self.held.split_to(length);
         self.has_given();
         given
     }
 
     pub(crate) fn drop_front(&mut self, length: usize) {
-        self.shown = false;
         self.held.advance(length);
         self.has_given();
     }
 
     fn has_given(&mut self) {
+        self.link.inbox.shown.set(false);
         self.link.inbox.set_held(self.held.len());
         self.link.has_read();
     }
@@ -351,14 +348,14 @@ impl StreamReader {
     }
 
     /// The error that a read answers.
-    fn error(&self) -> io::Error {
+    pub(crate) fn error(&self) -> io::Error {
         match self.link.inbox.error() {
             Some(cause) => cause.into(),
             None => io::ErrorKind::NotConnected.into(),
         }
     }
 
-    fn incomplete(&mut self, expected: Option<usize>) -> IncompleteReadError {
+    pub(crate) fn incomplete(&mut self, expected: Option<usize>) -> IncompleteReadError {
         IncompleteReadError { partial: self.give(self.held.len()), expected }
     }
 
@@ -372,9 +369,9 @@ impl StreamReader {
             return self.poll_more(context);
         }
         // Crates that fill look twice, and rely on the second answer (`FillBuf` of futures-lite).
-        if !self.shown {
+        if !self.link.inbox.shown.get() {
             ready!(budget::poll_proceed(context));
-            self.shown = true;
+            self.link.inbox.shown.set(true);
         }
         Poll::Ready(Ok(self.held.bytes()))
     }
@@ -395,7 +392,7 @@ impl StreamReader {
             return Poll::Ready(Ok(Bytes::new()));
         }
         // Only the end, an error, or nothing yet is left.
-        self.shown = false;
+        self.link.inbox.shown.set(false);
         self.poll_fill(context).map_ok(|_nothing| Bytes::new())
     }
 }
@@ -417,194 +414,5 @@ impl fmt::Debug for StreamReader {
     }
 }
 
-/// What the end of the stream makes of a read that has not found its separator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AtEnd {
-    Incomplete,
-    /// What is left is the answer.
-    Partial,
-}
-
-/// A read up to a separator: the future of [`StreamReader::readuntil`], [`readuntil_any`] and [`readline`].
-///
-/// [`readuntil_any`]: StreamReader::readuntil_any
-/// [`readline`]: StreamReader::readline
-#[derive(Debug)]
-#[must_use = "a future does nothing unless it is awaited"]
-pub struct ReadUntil<'a> {
-    reader: &'a mut StreamReader,
-    separators: Separators<'a>,
-    refused: Option<SeparatorError>,
-    at_end: AtEnd,
-    limit: usize,
-    /// No match ends in the first so many bytes.
-    searched: usize,
-}
-
-impl ReadUntil<'_> {
-    /// How many bytes may stand before the separator in this one read, instead of the reader's limit.
-    ///
-    /// ```
-    /// # tidegate_reactor::run(async {
-    /// use tidegate_streams::{ReadUntilError, StreamReader};
-    ///
-    /// let mut reader = StreamReader::new(64 * 1024)?;
-    /// reader.feeder().feed_data(b"GET / HTTP/1.1\r\n");
-    /// let refused = reader.readline().limit(8).await;
-    /// assert!(matches!(refused, Err(ReadUntilError::LimitOverrun(_))));
-    /// assert_eq!(reader.readline().limit(100).await?, "GET / HTTP/1.1\r\n");
-    /// # Ok::<(), std::io::Error>(())
-    /// # })?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn limit(mut self, bytes: usize) -> Self {
-        self.limit = bytes;
-        self
-    }
-}
-
-impl Future for ReadUntil<'_> {
-    type Output = Result<Bytes, ReadUntilError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let end = ready!(this.poll_end(context))?;
-        Poll::Ready(Ok(this.reader.give(end)))
-    }
-}
-
-impl ReadUntil<'_> {
-    /// The same read, taken up again where another one had [`searched`](ReadUntil::searched) in vain.
-    pub(crate) fn from(mut self, searched: usize) -> Self {
-        self.searched = searched;
-        self
-    }
-
-    pub(crate) fn searched(&self) -> usize {
-        self.searched
-    }
-
-    /// How much to give away.
-    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, ReadUntilError>> {
-        if let Some(error) = self.refused {
-            return Poll::Ready(Err(ReadUntilError::Separator(error)));
-        }
-        let end = self.reader.link.inbox.end();
-        if end == End::Failed {
-            return Poll::Ready(Err(ReadUntilError::Io(self.reader.error())));
-        }
-        // What is held already is searched first: mostly it has the next line too.
-        let found = self.find().or_else(|| {
-            self.reader.pull();
-            self.find()
-        });
-        if let Some(found) = found {
-            if found.start > self.limit {
-                return self.overrun(true, found.start);
-            }
-            // Should the budget be used up, the next poll finds it again, from here.
-            self.searched = found.end - 1;
-            ready!(budget::poll_proceed(context));
-            return Poll::Ready(Ok(found.end));
-        }
-        let held = self.reader.held.len();
-        let safe = (held + 1).saturating_sub(self.separators.longest());
-        if safe > self.limit {
-            return self.overrun(false, safe);
-        }
-        match (end, self.at_end) {
-            (End::Open, _) => self.reader.poll_more(context),
-            (End::Eof, AtEnd::Partial) => Poll::Ready(Ok(held)),
-            (End::Eof, AtEnd::Incomplete) => {
-                Poll::Ready(Err(ReadUntilError::Incomplete(self.reader.incomplete(None))))
-            }
-            (End::Lost | End::Failed, _) => {
-                Poll::Ready(Err(ReadUntilError::Io(self.reader.error())))
-            }
-        }
-    }
-
-    /// Searches what is held and was not searched yet.
-    #[inline(always)]
-    fn find(&mut self) -> Option<Match> {
-        let held = self.reader.held.bytes();
-        let found = self.separators.find(held, self.searched);
-        if found.is_none() {
-            self.searched = held.len();
-        }
-        found
-    }
-
-    fn overrun<T>(&self, found: bool, consumed: usize) -> Poll<Result<T, ReadUntilError>> {
-        let overrun = LimitOverrunError { found, consumed };
-        Poll::Ready(Err(ReadUntilError::LimitOverrun(overrun)))
-    }
-}
-
-/// Fills a reader that belongs to no connection.
-///
-/// In asyncio these are methods of `StreamReader`; here the reader may be lent to a read meanwhile, so they have
-/// a handle of their own. Clones fill the same reader. One whose reader is gone does nothing.
-///
-/// # Examples
-///
-/// ```
-/// use tidegate_streams::StreamReader;
-///
-/// tidegate_reactor::run(async {
-///     let mut reader = StreamReader::new(1024)?;
-///     let feeder = reader.feeder();
-///     tidegate_reactor::spawn(async move {
-///         feeder.feed_data(b"later");
-///         feeder.feed_eof();
-///     })?;
-///     assert_eq!(reader.read_to_end().await?, "later");
-///     Ok::<(), std::io::Error>(())
-/// })?;
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[derive(Clone)]
-pub struct Feeder {
-    link: Rc<Link>,
-}
-
-impl Feeder {
-    /// Appends data for the reader. Empty data does nothing.
-    ///
-    /// # Panics
-    ///
-    /// After [`feed_eof`](Feeder::feed_eof).
-    pub fn feed_data(&self, data: &[u8]) {
-        assert!(!self.link.inbox.has_eof(), "feed_data after feed_eof");
-        if !data.is_empty() {
-            self.link.inbox.put(data);
-            self.link.received();
-        }
-    }
-
-    /// Ends the stream. May be called again.
-    pub fn feed_eof(&self) {
-        self.link.inbox.end_with_eof();
-    }
-
-    /// Makes every read fail with `error` from now on, even if there is data. A later call replaces the error.
-    pub fn set_exception(&self, error: io::Error) {
-        self.link.alarmed.set(true);
-        self.link.inbox.end_with(End::Failed, Cause::from(error));
-    }
-
-    /// Sets the transport to be paused when more than twice the limit waits.
-    ///
-    /// # Panics
-    ///
-    /// If there is one already.
-    pub fn set_transport(&self, transport: &Transport) {
-        assert!(self.link.set_transport(transport), "Transport already set");
-    }
-}
-
-impl fmt::Debug for Feeder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feeder").field("end", &self.link.inbox.end()).finish_non_exhaustive()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -86,8 +86,9 @@ impl Run {
     }
 }
 
-/// How much a large read can take, in bytes.
-pub(crate) const LARGE_READ: usize = 128 * 1024;
+/// The memory that is set aside for a large read, in bytes: no more than twice the limit that readers have unless
+/// another one is set, so that one read does not pause the transport.
+const LARGE_MEMORY: usize = 128 * 1024;
 
 /// Data begins at a multiple of this many bytes: some processors are slow to copy to where large allocations
 /// begin, as is told in the loop's `buffer.rs`.
@@ -112,7 +113,7 @@ impl Large {
     /// Memory with nothing in it.
     pub(crate) fn new() -> Large {
         let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
-        let mut memory = spare.unwrap_or_else(|| Vec::with_capacity(LARGE_READ + ALIGNMENT));
+        let mut memory = spare.unwrap_or_else(|| Vec::with_capacity(LARGE_MEMORY));
         let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         memory.resize(start, 0);
         Large { memory, start }

@@ -50,10 +50,13 @@ impl<'a> Separators<'a> {
     // Inlined, for an answer of three words is dear when it goes through memory for each line.
     #[inline(always)]
     pub(crate) fn find(&self, data: &[u8], from: usize) -> Option<Match> {
-        match self {
+        let found = match self {
             Separators::One(separator) => find_one(separator, data, from),
             Separators::Any(separators) => find_any(separators, data, from),
-        }
+        };
+        #[cfg(test)]
+        tests::count(found.map_or(data.len(), |found| found.end) - from);
+        found
     }
 }
 
@@ -119,10 +122,26 @@ fn find_any(separators: &[&[u8]], data: &[u8], from: usize) -> Option<Match> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
+
     use proptest::prelude::*;
 
     use super::*;
+
+    thread_local! {
+        static SEARCHED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// So many bytes were looked at.
+    pub(super) fn count(bytes: usize) {
+        SEARCHED.set(SEARCHED.get() + bytes);
+    }
+
+    /// How many bytes this thread has looked at so far.
+    pub(crate) fn searched() -> usize {
+        SEARCHED.get()
+    }
 
     fn check(data: &str, separators: &[&str], expected: Option<&str>) {
         let separators: Vec<&[u8]> = separators.iter().map(|text| text.as_bytes()).collect();

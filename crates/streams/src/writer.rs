@@ -12,13 +12,14 @@ use bytes::Bytes;
 use tidegate_protocols::{Address, Closed, Flow, Flush, Transport, Waiter};
 use tidegate_reactor::{LoopHandle, Report, budget};
 
-use crate::link::Link;
+use crate::link::{Bond, Link};
 
 /// The writing half of a connection: writes at once, and lets a task wait until the peer keeps up.
 ///
 /// Every method takes `&self`, and clones write to the same connection, so several tasks can write. What they
-/// write in one turn of the loop leaves together. Write, then await [`drain`](StreamWriter::drain): it waits while
-/// more than the transport's high mark is unsent, and answers why the connection was lost if it was.
+/// write in one turn of the loop leaves together. Write, then await [`drain`](StreamWriter::drain): when more than
+/// the transport's high mark is unsent it waits until the low mark is reached; and it answers why the connection was
+/// lost if it was.
 ///
 /// # Fairness
 ///
@@ -44,15 +45,22 @@ use crate::link::Link;
 /// ```
 pub struct StreamWriter {
     link: Rc<Link>,
-    /// This one's place among those who wait, for the traits that have no future of their own.
-    pub(crate) waiter: Option<Waiter>,
+    /// This one's places among those who wait, for the traits that have no futures of their own.
+    pub(crate) waiters: Option<Box<TraitWaiters>>,
+}
+
+/// A place for each of the operations that can be waiting beside each other.
+#[derive(Default)]
+pub(crate) struct TraitWaiters {
+    pub(crate) room: Option<Waiter>,
+    pub(crate) flush: Waiter,
 }
 
 impl StreamWriter {
     /// A writer of a link that has its transport.
     pub(crate) fn new(link: &Rc<Link>) -> StreamWriter {
         link.writers.set(link.writers.get() + 1);
-        StreamWriter { link: Rc::clone(link), waiter: None }
+        StreamWriter { link: Rc::clone(link), waiters: None }
     }
 
     #[inline]
@@ -65,8 +73,7 @@ impl StreamWriter {
     /// From then on a drain has to ask it each time how things stand, which costs a little on short lines. What is
     /// asked most, such as the [`flow`](StreamWriter::flow), is a method here as well.
     pub fn transport(&self) -> &Transport {
-        self.link.handed_out.set(true);
-        self.link.alarmed.set(true);
+        self.link.hand_out();
         self.wire()
     }
 
@@ -221,7 +228,13 @@ impl StreamWriter {
             let text = "Connection lost";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, text)));
         }
-        if self.wire().flow() != Flow::Paused {
+        let paused = match self.flow() {
+            Flow::Open => false,
+            Flow::Paused => true,
+            // After `write_eof` nothing more is taken, and what was written may wait still.
+            Flow::Closed => self.link.told_paused.get() && !self.is_closing(),
+        };
+        if !paused {
             return Poll::Ready(Ok(()));
         }
         self.link.drained.register(waiter.get_or_insert_default(), context.waker());
@@ -240,7 +253,7 @@ impl Drop for StreamWriter {
     fn drop(&mut self) {
         let others = self.link.writers.get() - 1;
         self.link.writers.set(others);
-        if others > 0 || self.wire().is_closing() {
+        if others > 0 || self.link.bond.get() == Bond::Detached || self.wire().is_closing() {
             return;
         }
         self.wire().close();

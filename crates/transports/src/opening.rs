@@ -133,7 +133,7 @@ impl Opening {
         choices: Choices,
     ) -> io::Result<Opening> {
         let Connected { descriptor, peername, host } = connected;
-        tcp::set_no_delay(&descriptor);
+        let is_tcp = tcp::set_no_delay(&descriptor);
 
         let verdict = Rc::new(Verdict { outcome: Cell::new(None), waiters: Waiters::new() });
         let teller = Teller(Some(verdict.clone()));
@@ -152,7 +152,7 @@ impl Opening {
             options.greeted = Some(Box::new(move |transport| teller.tell(Ok(transport.clone()))));
             protocol
         };
-        let make = |watcher| Socket::new(handle, descriptor, Interest::NONE, watcher);
+        let make = |watcher| Socket::of(is_tcp, handle, descriptor, Interest::NONE, watcher);
         let wire = stream::open(handle, make, protocol, options)?;
         Ok(Opening { wire, verdict, waiter: Waiter::new(), layered, taken: false })
     }

@@ -28,7 +28,10 @@ const QUIET: SendFlags = SendFlags::empty();
 pub struct Socket(Source<OwnedFd>);
 
 impl Socket {
-    /// Registers `descriptor`, which must be a connected non-blocking stream socket.
+    /// Registers `descriptor`, which must be a connected non-blocking stream socket, of any family.
+    ///
+    /// It is read until nothing is left: on a Unix socket, say, a read ends behind each descriptor that was passed,
+    /// whatever follows.
     ///
     /// # Errors
     ///
@@ -39,7 +42,36 @@ impl Socket {
         interest: Interest,
         watcher: Rc<dyn Watcher>,
     ) -> io::Result<Socket> {
+        let socket = Socket::tcp(handle, descriptor, interest, watcher)?;
+        socket.0.distrust_short_reads();
+        Ok(socket)
+    }
+
+    /// As [`new`](Socket::new), of a TCP socket: there, a read that brings less than it was asked for has read
+    /// everything, which spares the one that would only find that out.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Socket::new).
+    pub fn tcp(
+        handle: &LoopHandle,
+        descriptor: OwnedFd,
+        interest: Interest,
+        watcher: Rc<dyn Watcher>,
+    ) -> io::Result<Socket> {
         Source::edge_triggered(handle, descriptor, interest, watcher).map(Socket)
+    }
+
+    /// The one of the two that is right.
+    pub(crate) fn of(
+        is_tcp: bool,
+        handle: &LoopHandle,
+        descriptor: OwnedFd,
+        interest: Interest,
+        watcher: Rc<dyn Watcher>,
+    ) -> io::Result<Socket> {
+        let open = if is_tcp { Socket::tcp } else { Socket::new };
+        open(handle, descriptor, interest, watcher)
     }
 
     /// Notes that the system has nothing to take or to give for now.

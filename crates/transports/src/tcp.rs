@@ -43,9 +43,9 @@ pub(crate) fn adopt(descriptor: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Sends small pieces at once. On a socket that is not TCP the system refuses, which changes nothing.
-pub(crate) fn set_no_delay(descriptor: &OwnedFd) {
-    let _ = sockopt::set_tcp_nodelay(descriptor, true);
+/// Sends small pieces at once. On a socket that is not TCP the system refuses, which changes nothing: whether it is.
+pub(crate) fn set_no_delay(descriptor: &OwnedFd) -> bool {
+    sockopt::set_tcp_nodelay(descriptor, true).is_ok()
 }
 
 /// Binds a socket to a local address.

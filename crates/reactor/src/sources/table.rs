@@ -19,7 +19,9 @@ pub(super) enum Seen {
     Nothing,
     /// A short read does not empty the descriptor.
     ReadOn,
-    /// Both directions are gone, so the above too.
+    /// Both directions are gone, so the above too; the watcher has not been told.
+    HungUpUntold,
+    /// The watcher was told of it.
     HungUp,
 }
 
@@ -77,6 +79,9 @@ impl<T: ?Sized> Entry<T> {
     #[inline]
     fn ready_with(&self, found: Found) -> Interest {
         let directions = found.directions();
+        if found.hung_up {
+            self.seen.set(self.seen.get().max(Seen::HungUpUntold));
+        }
         if self.trigger == Trigger::Level {
             return directions;
         }
@@ -246,13 +251,16 @@ impl Sources {
         let row = table.row(found.key)?;
         let entry = row.entry.as_deref()?;
         let interest = entry.interest.get();
-        let news = found.hung_up && entry.seen.replace(Seen::HungUp) != Seen::HungUp;
         let wanted = entry.ready_with(found) & interest;
         if again {
             entry.again.set(false);
         } else if entry.again.get() {
             // It is told in this turn anyway, and not twice.
             return None;
+        }
+        let news = entry.seen.get() == Seen::HungUpUntold;
+        if news {
+            entry.seen.set(Seen::HungUp);
         }
         if wanted == Interest::NONE {
             if entry.trigger == Trigger::Edge {
@@ -267,7 +275,7 @@ impl Sources {
         let readiness = Readiness {
             readable: wanted.readable(),
             writable: wanted.writable(),
-            hung_up: entry.seen.get() == Seen::HungUp,
+            hung_up: entry.seen.get() >= Seen::HungUpUntold,
         };
         Some((Rc::clone(&row.watcher), readiness))
     }
@@ -296,15 +304,27 @@ impl Sources {
 
     /// Keeps what was found and could not be told, if the system will not find it again by itself.
     pub(crate) fn keep(&self, found: Found) {
-        let Some(entry) = self.entry(found.key) else { return };
-        match entry.trigger {
+        if let Some(entry) = self.entry(found.key)
             // A hang-up is told once where there is no interest.
-            Trigger::Level if entry.told.get() != Interest::NONE => {}
-            Trigger::Edge if entry.again.replace(true) => {
-                entry.ready_with(found);
-            }
-            _ => self.again.borrow_mut().push_back(found),
+            && (entry.trigger == Trigger::Edge || entry.told.get() == Interest::NONE)
+        {
+            self.tell_later(&entry, found);
         }
+    }
+
+    /// Has this told in the next turn, whatever the system finds then.
+    fn tell_later(&self, entry: &Entry<dyn AsFd>, found: Found) {
+        let later = match entry.trigger {
+            Trigger::Level => found,
+            Trigger::Edge => {
+                entry.ready_with(found);
+                if entry.again.replace(true) {
+                    return;
+                }
+                Found::again(found.key)
+            }
+        };
+        self.again.borrow_mut().push_back(later);
     }
 
     /// Shares of all watchers, in no order.
@@ -363,8 +383,8 @@ impl Core {
             }
             let (fd, trigger) = (entry.io.as_fd(), entry.trigger);
             if self.with_poller(|poller| poller.modify(fd, key, interest, trigger)).is_err() {
-                let found = Found { readable: true, writable: true, ..Found::again(key) };
-                self.sources.again.borrow_mut().push_back(found);
+                let both = Found { readable: true, writable: true, ..Found::again(key) };
+                self.sources.tell_later(&entry, both);
             }
         }
         // The list is put back for its memory; asking for a descriptor changes no interest.

@@ -92,9 +92,7 @@ impl Core {
         serial: u64,
     ) -> io::Result<()> {
         let Accepted { descriptor, peername, may_be_tcp } = accepted;
-        if may_be_tcp {
-            tcp::set_no_delay(&descriptor);
-        }
+        let is_tcp = may_be_tcp && tcp::set_no_delay(&descriptor);
         let choices = &recipe.choices;
         let mut protocol = recipe.factory.make();
         let layered = !choices.layers.is_empty();
@@ -118,7 +116,7 @@ impl Core {
             attached: Some((self.clone(), member)),
             greeted: None,
         };
-        let make = |watcher| Socket::new(&self.handle, descriptor, Interest::READ, watcher);
+        let make = |watcher| Socket::of(is_tcp, &self.handle, descriptor, Interest::READ, watcher);
         let wire = stream::open(&self.handle, make, protocol, options)?;
         let now = self.settings.idle_timeout.map(|_| self.handle.time());
         if !self.members.add(Arrival { wire: wire.clone(), serial, layered, now }) {
