@@ -215,6 +215,48 @@ fn a_hang_up_is_told_once_to_somebody_without_interest_and_the_loop_does_not_spi
 }
 
 #[test]
+fn a_hang_up_is_told_though_the_source_was_to_be_told_again_and_has_lost_interest() {
+    with_loop(|event_loop| {
+        let (end, mut near) = End::new(&event_loop.handle(), Interest::READ, 1);
+        near.write_all(b"ab").unwrap();
+        turns(event_loop, 1);
+        assert_eq!(end.log.take(), [READABLE], "one byte is left");
+        end.source().set_interest(Interest::NONE);
+        drop(near);
+        turns(event_loop, 3);
+        assert_eq!(end.log.take(), [(false, false, true)]);
+    });
+}
+
+#[test]
+fn an_owner_that_distrusts_short_reads_is_told_until_nothing_is_left() {
+    with_loop(|event_loop| {
+        let (end, mut near) = End::new(&event_loop.handle(), Interest::READ, 10);
+        end.source().distrust_short_reads();
+        near.write_all(b"abc").unwrap();
+        turns(event_loop, 1);
+        assert_eq!(end.log.take(), [READABLE]);
+        turns(event_loop, 1);
+        assert_eq!(end.log.take(), [READABLE], "to find that nothing is left");
+        turns(event_loop, 1);
+        assert!(end.log.take().is_empty());
+    });
+}
+
+#[test]
+fn a_wider_interest_joins_what_is_to_be_told_again() {
+    with_loop(|event_loop| {
+        let (end, mut near) = End::new(&event_loop.handle(), Interest::READ, 1);
+        near.write_all(b"abc").unwrap();
+        turns(event_loop, 1);
+        assert_eq!(end.log.take(), [READABLE]);
+        end.source().set_interest(Interest::BOTH);
+        turns(event_loop, 1);
+        assert_eq!(end.log.take(), [(true, true, false)]);
+    });
+}
+
+#[test]
 fn what_a_run_that_unwinds_has_found_is_told_in_the_next() {
     // L-08
     with_loop(|event_loop| {
