@@ -189,7 +189,6 @@ fn a_handler_is_a_function_or_answers_a_future() {
     run(async {
         // W-20
         check_echo(echo).await?;
-        check_echo(|reader, writer| echo(reader, writer)).await?;
         check_echo(async |reader, writer| echo(reader, writer).await).await?;
         check_echo(|reader, writer| async {
             echo(reader, writer).await.expect("a client that ends well");
