@@ -231,7 +231,7 @@ fn a_reader_that_is_dropped_lets_the_transport_go_on() {
 
 #[test]
 fn a_peer_that_does_not_read_holds_the_writer_back() {
-    const PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+    static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
     run(async {
         // W-10: over sockets, through the buffers of the system
         let (give, given) = std::sync::mpsc::channel();
