@@ -77,6 +77,11 @@ impl Watcher for End {
     }
 }
 
+/// What is told of a source that may be ready still: where levels are told the system knows that it is not.
+fn once_more() -> &'static [(bool, bool, bool)] {
+    if cfg!(all(target_os = "linux", not(tidegate_portable))) { &[READABLE] } else { &[] }
+}
+
 /// Lets the loop run for a while; how many turns it made.
 fn turns_in_a_while(event_loop: &EventLoop) -> u64 {
     let before = event_loop.handle().statistics().turns;
@@ -113,7 +118,7 @@ fn what_a_full_read_leaves_behind_is_told_once_a_turn() {
         turns(event_loop, 1);
         assert_eq!(end.log.take(), [READABLE]);
         turns(event_loop, 1);
-        assert_eq!(end.log.take(), [READABLE], "a full read says nothing about what is left");
+        assert_eq!(end.log.take(), once_more(), "a full read says nothing about what is left");
         turns(event_loop, 2);
         assert!(end.log.take().is_empty());
     });
@@ -237,7 +242,7 @@ fn an_owner_that_distrusts_short_reads_is_told_until_nothing_is_left() {
         turns(event_loop, 1);
         assert_eq!(end.log.take(), [READABLE]);
         turns(event_loop, 1);
-        assert_eq!(end.log.take(), [READABLE], "to find that nothing is left");
+        assert_eq!(end.log.take(), once_more(), "to find that nothing is left");
         turns(event_loop, 1);
         assert!(end.log.take().is_empty());
     });

@@ -2,7 +2,9 @@
 
 #![cfg(not(windows))]
 
+use std::cell::RefCell;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -155,6 +157,37 @@ fn a_read_that_makes_room_for_others_may_be_dropped() {
             assert!(dropped > 0, "{way:?}");
             assert_eq!(taken.len(), lines.len(), "{way:?}");
             assert_eq!(taken, lines.as_bytes(), "{way:?}");
+        }
+    });
+}
+
+#[test]
+fn a_read_that_makes_room_for_others_goes_on_where_it_was() {
+    run(async {
+        for way in WAYS.iter().filter(|way| !matches!(way, Way::Data(Read::Rest | Read::Chunk))) {
+            let (mut reader, feeder) = fed(10_000, &[], Then::Open);
+            let lines = "line,\n".repeat(1000);
+            feeder.feed_data(lines.as_bytes());
+            feeder.feed_eof();
+            let shared = Rc::new(RefCell::new(Vec::new()));
+            let keep = shared.clone();
+            let reading = tidegate_reactor::spawn(async move {
+                let mut taken = Vec::new();
+                let (mut longest, mut goes_on) = (0, true);
+                while goes_on {
+                    goes_on = way.read(&mut reader, &mut taken).await;
+                    longest = longest.max(taken.len());
+                    keep.borrow_mut().append(&mut taken);
+                }
+                longest
+            });
+            // Others come to their turn in the meantime.
+            turns(2).await;
+            let read = shared.borrow().len();
+            assert!(0 < read && read < lines.len(), "{way:?} has read {read}");
+            let longest = reading.expect("a loop").await.expect("a task that ends by itself");
+            assert!(longest <= 7, "{way:?} has read {longest} at once");
+            assert!(*shared.borrow() == lines.as_bytes(), "{way:?}");
         }
     });
 }
