@@ -181,7 +181,7 @@ impl<T: AsFd + 'static> Source<T> {
     /// # Examples
     ///
     /// ```
-    /// use std::{cell::OnceCell, io::{ErrorKind, Read, Write}, os::unix::net::UnixStream, rc::Rc};
+    /// use std::{cell::OnceCell, io::{Read, Write}, os::unix::net::UnixStream, rc::Rc};
     /// use tidegate_reactor::{EventLoop, Interest, LoopHandle, Readiness, Source, Watcher};
     ///
     /// struct Reads(LoopHandle, OnceCell<Source<UnixStream>>);
@@ -189,13 +189,10 @@ impl<T: AsFd + 'static> Source<T> {
     /// impl Watcher for Reads {
     ///     fn ready(self: Rc<Self>, _readiness: Readiness) {
     ///         let source = self.1.get().unwrap();
-    ///         match source.get_ref().read(&mut [0; 3]) {
-    ///             Ok(_) => {}
-    ///             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-    ///                 source.clear_ready(Interest::READ);
-    ///                 self.0.stop();
-    ///             }
-    ///             Err(error) => panic!("{error}"),
+    ///         let read = source.get_ref().read(&mut [0; 3]).unwrap();
+    ///         if read < 3 && source.short_read_empties() {
+    ///             source.clear_ready(Interest::READ);
+    ///             self.0.stop();
     ///         }
     ///     }
     ///     fn name(&self) -> String {

@@ -6,12 +6,14 @@ use std::io;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use tidegate_protocols::{Cause, Transport};
+use tidegate_protocols::Cause;
 use tidegate_reactor::{LoopHandle, Report, spawn};
 
+use crate::link::Link;
 use crate::reader::StreamReader;
 use crate::writer::{StreamWriter, title};
 
@@ -89,8 +91,8 @@ where
     F: Future<Output: Outcome> + 'static,
 {
     fn handle(&self, reader: StreamReader, writer: StreamWriter) {
-        let transport = writer.wire().clone();
-        let client = Client { future: self(reader, writer), transport };
+        let link = Rc::clone(reader.link());
+        let client = Client { future: self(reader, writer), link };
         // A loop that closes takes no more tasks: the streams are dropped, which closes the connection.
         let _closing = spawn(client);
     }
@@ -123,7 +125,7 @@ pin_project! {
     struct Client<F> {
         #[pin]
         future: F,
-        transport: Transport,
+        link: Rc<Link>,
     }
 }
 
@@ -141,9 +143,12 @@ impl<F: Future<Output: Outcome>> Future for Client<F> {
             },
             Err(payload) => Cause::from_panic(payload),
         };
-        this.transport.close();
-        let report = Report::new("Unhandled exception in client_connected_cb").error(cause);
-        let report = title(report, this.transport);
+        this.link.failure_told.set(true);
+        let mut report = Report::new("Unhandled exception in client_connected_cb").error(cause);
+        if let Some(transport) = this.link.transport() {
+            transport.close();
+            report = title(report, transport);
+        }
         if let Ok(handle) = LoopHandle::current() {
             handle.call_exception_handler(report);
         }

@@ -24,6 +24,8 @@ pub(crate) struct Link {
     /// There may be something that a drain has to look at: the flow, an error, a close. Else it need not ask the
     /// transport, which is much of what a short line costs.
     pub(crate) alarmed: Cell<bool>,
+    /// The exception handler was told that the handler of this connection has failed.
+    pub(crate) failure_told: Cell<bool>,
     /// Somebody has the transport and may close it: it has to be asked from now on.
     pub(crate) handed_out: Cell<bool>,
 }
@@ -48,6 +50,7 @@ impl Link {
             bond: Cell::new(Bond::Joined),
             told_paused: Cell::new(false),
             alarmed: Cell::new(false),
+            failure_told: Cell::new(false),
             handed_out: Cell::new(false),
         }
     }

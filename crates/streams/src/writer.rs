@@ -257,21 +257,26 @@ impl Drop for StreamWriter {
             return;
         }
         self.wire().close();
-        report_unclosed(self.wire());
+        report_unclosed(&self.link);
     }
 }
 
-/// Debug mode tells of a writer that was dropped before its connection was closed.
-fn report_unclosed(transport: &Transport) {
+/// Debug mode tells of a writer that was dropped before its connection was closed, unless there is worse to tell.
+fn report_unclosed(link: &Rc<Link>) {
     let Ok(handle) = LoopHandle::current() else { return };
     if !handle.get_debug() {
         return;
     }
-    let report =
-        title(Report::new("unclosed StreamWriter: it was dropped, which closes it"), transport);
     // This may be inside a call of the user's, where no callback may come up. A loop that closes tells nobody.
-    let teller = handle.clone();
-    let _closing = handle.call_soon(move || teller.call_exception_handler(report));
+    let (teller, link) = (handle.clone(), Rc::clone(link));
+    let _closing = handle.call_soon(move || {
+        if let Some(transport) = link.transport()
+            && !link.failure_told.get()
+        {
+            let report = Report::new("unclosed StreamWriter: it was dropped, which closes it");
+            teller.call_exception_handler(title(report, transport));
+        }
+    });
 }
 
 /// Says which connection a report is about.

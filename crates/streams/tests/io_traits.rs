@@ -286,6 +286,23 @@ fn a_flush_waits_until_everything_is_sent() {
 }
 
 #[test]
+fn closing_waits_until_everything_is_sent() {
+    run(async {
+        let Joined { line, left: (_reader, mut writer), right: (mut reader, _peer) } =
+            narrow(10).await;
+        AsyncWriteExt::write(&mut writer, &[b'x'; 15]).await.expect("an open flow");
+        for _ in 0..3 {
+            assert!(poll_once(AsyncWriteExt::close(&mut writer)).await.is_none());
+            turns(1).await;
+        }
+        line.right.resume_reading();
+        AsyncWriteExt::close(&mut writer).await.expect("everything is sent");
+        assert_eq!(writer.get_write_buffer_size(), 0);
+        assert_eq!(Read::Rest.of(&mut reader).await, data(&"x".repeat(15)));
+    });
+}
+
+#[test]
 fn a_wait_of_one_kind_may_follow_one_of_another() {
     run(async {
         let Joined { line, left: (_reader, mut writer), right: (mut reader, _peer) } =

@@ -290,6 +290,26 @@ fn what_a_handler_fails_with_is_reported_and_closes_the_connection() {
 }
 
 #[test]
+fn a_handler_that_fails_is_reported_once_in_debug_mode_too() {
+    run(async {
+        // W-21
+        let reports = keep_reports();
+        LoopHandle::current()?.set_debug(true);
+        let handler = async |_reader, _writer| Err::<(), _>("no such thing");
+        let server = start_server(handler, LOOPBACK).await?;
+        let client = connect(&server);
+        assert!(everything(client).await?.is_empty());
+        support::turns(3).await;
+        // A machine that is busy may make a callback slow, which debug mode tells as well.
+        let messages: Vec<_> =
+            messages(&reports).into_iter().filter(|text| !text.starts_with("Executing")).collect();
+        assert_eq!(messages, [UNHANDLED]);
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_failure_of_one_client_is_not_that_of_another() {
     run(async {
         // W-21
