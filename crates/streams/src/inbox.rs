@@ -117,10 +117,10 @@ impl Inbox {
         }
     }
 
-    /// The reader has given something away and holds so much now.
+    /// The reader has given so much of it away.
     #[inline]
-    pub(crate) fn set_held(&self, length: usize) {
-        self.held.set(length);
+    pub(crate) fn release(&self, length: usize) {
+        self.held.set(self.held.get() - length);
     }
 
     /// The reader is gone.

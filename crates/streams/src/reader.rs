@@ -323,18 +323,19 @@ impl StreamReader {
     #[inline(always)]
     pub(crate) fn give(&mut self, length: usize) -> Bytes {
         let given = self.held.split_to(length);
-        self.has_given();
+        self.has_given(length);
         given
     }
 
     pub(crate) fn drop_front(&mut self, length: usize) {
         self.held.advance(length);
-        self.has_given();
+        self.has_given(length);
     }
 
-    fn has_given(&mut self) {
+    #[inline(always)]
+    fn has_given(&mut self, length: usize) {
         self.link.inbox.shown.set(false);
-        self.link.inbox.set_held(self.held.len());
+        self.link.inbox.release(length);
         self.link.has_read();
     }
 

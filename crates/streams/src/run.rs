@@ -60,18 +60,24 @@ impl Run {
         }
     }
 
-    /// Splits off the first `length` bytes, without a copy.
+    /// Splits off the first `length` bytes, without a copy. What is left of a run keeps no memory if it is empty.
     #[inline(always)]
     pub(crate) fn split_to(&mut self, length: usize) -> Bytes {
-        if length == self.len() {
-            return match std::mem::replace(self, Run::new()) {
-                Run::Whole(bytes) => bytes,
-                Run::Grown(bytes) => bytes.freeze(),
-            };
-        }
         match self {
             Run::Whole(bytes) => bytes.split_to(length),
-            Run::Grown(bytes) => bytes.split_to(length).freeze(),
+            Run::Grown(_) => self.split_grown(length),
+        }
+    }
+
+    #[cold]
+    fn split_grown(&mut self, length: usize) -> Bytes {
+        let all = length == self.len();
+        match self {
+            Run::Grown(bytes) if !all => bytes.split_to(length).freeze(),
+            _ => match std::mem::replace(self, Run::new()) {
+                Run::Whole(bytes) => bytes,
+                Run::Grown(bytes) => bytes.freeze(),
+            },
         }
     }
 

