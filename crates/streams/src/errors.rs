@@ -10,6 +10,13 @@ use bytes::Bytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitError;
 
+impl LimitError {
+    /// Refuses a limit of zero.
+    pub(crate) fn check(limit: usize) -> Result<(), LimitError> {
+        if limit == 0 { Err(LimitError) } else { Ok(()) }
+    }
+}
+
 impl fmt::Display for LimitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Limit cannot be <= 0")

@@ -57,7 +57,8 @@ impl Link {
 
     /// A link whose reader has that limit, in bytes.
     pub(crate) fn checked(limit: usize) -> Result<Link, LimitError> {
-        if limit == 0 { Err(LimitError) } else { Ok(Link::new(limit)) }
+        LimitError::check(limit)?;
+        Ok(Link::new(limit))
     }
 
     /// The transport, once there is one.

@@ -121,10 +121,6 @@ impl<H: Handler<M>, M: 'static> StreamLimit for StartServer<H, M> {
     }
 }
 
-fn check(limit: usize) -> io::Result<()> {
-    if limit == 0 { Err(LimitError.into()) } else { Ok(()) }
-}
-
 /// What [`open_connection`] makes of its connection: a reader and a writer.
 #[derive(Debug)]
 pub struct Streams {
@@ -136,7 +132,7 @@ impl ConnectionFactory for Streams {
     type Kept = StreamReader;
 
     fn check(&self) -> io::Result<()> {
-        check(self.limit)
+        Ok(LimitError::check(self.limit)?)
     }
 
     fn make(self) -> (Box<dyn Protocol>, StreamReader) {
@@ -161,7 +157,7 @@ pub struct Serve<H, M> {
 
 impl<H: Handler<M>, M: 'static> ProtocolFactory for Serve<H, M> {
     fn check(&self) -> io::Result<()> {
-        check(self.limit)
+        Ok(LimitError::check(self.limit)?)
     }
 
     fn make(&mut self) -> Box<dyn Protocol> {
