@@ -7,6 +7,7 @@
 //! | test it with its input cut anywhere | [`memory::PairOptions::bytes_at_a_time`], [`Dribble`] |
 //! | test a kind of connection of your own | [`conformance`] |
 //! | be sure that no method of a transport calls back | [`Tripwire`] |
+//! | wait for something that no future tells of | [`until`], [`turns`] |
 //! | have a hanging test end with its name | [`watched`], [`run`] |
 //! | be sure that no descriptor leaks | [`open_descriptors`], [`alone`] |
 
@@ -21,6 +22,7 @@ mod log;
 pub mod memory;
 mod recorder;
 mod tripwire;
+mod turns;
 mod watchdog;
 
 pub use clock::JumpingClock;
@@ -29,4 +31,5 @@ pub use dribble::Dribble;
 pub use log::{Callback, Event, Log, Until};
 pub use recorder::Recorder;
 pub use tripwire::{Guarded, Tripwire};
+pub use turns::{turns, until};
 pub use watchdog::{TIME_LIMIT, run, watched};

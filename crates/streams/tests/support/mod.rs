@@ -19,6 +19,8 @@ use tidegate_streams::{
     StreamReaderProtocol, StreamWriter,
 };
 use tidegate_testkit::memory::{Line, PairOptions};
+#[allow(unused_imports, reason = "each test program uses a part of it")]
+pub(crate) use tidegate_testkit::{turns, until};
 use tidegate_transports::Server;
 
 /// A read, as data.
@@ -227,27 +229,6 @@ pub(crate) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
         })
     })
     .await
-}
-
-/// Lets some turns of the loop pass.
-pub(crate) async fn turns(count: usize) {
-    let mut left = count;
-    poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(());
-        }
-        left -= 1;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Lets turns pass until something holds.
-pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        turns(1).await;
-    }
 }
 
 /// A waker that counts how often it was woken.

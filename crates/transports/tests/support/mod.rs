@@ -16,6 +16,8 @@ use rustix::net::{self, AddressFamily, SocketType};
 use tidegate_protocols::{Above, Cause, Gate, Layer, Protocol, Transport};
 use tidegate_reactor::{LoopHandle, Report};
 use tidegate_testkit::{Log, Recorder};
+#[allow(unused_imports, reason = "each test program uses a part of it")]
+pub(crate) use tidegate_testkit::{turns, until};
 use tidegate_transports::{CreateServer, Hosts, Server, create_server};
 
 /// A protocol that does nothing.
@@ -106,27 +108,6 @@ pub(crate) fn keep_reports() -> Rc<RefCell<Vec<Report>>> {
 /// The messages of reports.
 pub(crate) fn messages(reports: &RefCell<Vec<Report>>) -> Vec<String> {
     reports.borrow().iter().map(|report| report.message().to_owned()).collect()
-}
-
-/// Lets some turns of the loop pass.
-pub(crate) async fn turns(count: usize) {
-    let mut left = count;
-    poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(());
-        }
-        left -= 1;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Lets turns pass until something holds.
-pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        turns(1).await;
-    }
 }
 
 /// An address that takes no connection and refuses none: a listener whose queue is full.
