@@ -112,7 +112,7 @@ impl Inbox {
     pub(crate) fn take_into(&self, held: &mut Run) {
         let mut received = self.received.borrow_mut();
         if !received.is_empty() {
-            held.append(std::mem::replace(&mut *received, Run::new()));
+            held.take_over(&mut received);
             self.held.set(held.len());
         }
     }

@@ -52,12 +52,24 @@ impl Run {
 
     /// Appends another run; without a copy if this one is empty.
     #[inline]
-    pub(crate) fn append(&mut self, other: Run) {
+    pub(crate) fn append(&mut self, mut other: Run) {
+        self.take_over(&mut other);
+    }
+
+    /// Moves everything of another run to the end of this one; without a copy if this one is empty.
+    #[inline(always)]
+    pub(crate) fn take_over(&mut self, other: &mut Run) {
         if self.is_empty() {
-            *self = other;
+            std::mem::swap(self, other);
         } else {
-            self.push(other.bytes());
+            self.push_all(other);
         }
+    }
+
+    #[cold]
+    fn push_all(&mut self, other: &mut Run) {
+        self.push(other.bytes());
+        *other = Run::new();
     }
 
     /// Splits off the first `length` bytes, without a copy. What is left of a run keeps no memory if it is empty.

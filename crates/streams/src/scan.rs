@@ -75,36 +75,28 @@ fn find_one(separator: &[u8], data: &[u8], from: usize) -> Option<Match> {
 
 /// Where `byte` occurs first.
 ///
-/// A block is looked at as a whole, which compilers turn into a few wide comparisons, and only the one that has
-/// the byte is looked at by words.
+/// A block is compared as a whole, which compilers turn into one wide comparison.
 fn position(byte: u8, data: &[u8]) -> Option<usize> {
     let (blocks, rest) = data.as_chunks::<BLOCK>();
     for (number, block) in blocks.iter().enumerate() {
         if block.iter().fold(false, |found, other| found | (*other == byte)) {
-            return Some(number * BLOCK + position_in(byte, block)?);
+            return Some(number * BLOCK + position_in(byte, block));
         }
     }
     let place = rest.iter().position(|other| *other == byte)?;
     Some(blocks.len() * BLOCK + place)
 }
 
-const BLOCK: usize = 32;
+const BLOCK: usize = 16;
 
-/// The same in one block. A word less its lowest bits has the highest bit set of every byte that was zero; a borrow
-/// can spoil only what lies behind the first of them, which is the one that is looked for.
-#[inline]
-fn position_in(byte: u8, block: &[u8; BLOCK]) -> Option<usize> {
-    const LOWEST: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
-    let pattern = u64::from_ne_bytes([byte; 8]);
-    let (words, _) = block.as_chunks::<8>();
-    // All four at once, for what is left of a loop over them costs as much again.
-    let zeros = [0, 1, 2, 3].map(|number| {
-        let differences = u64::from_le_bytes(words[number]) ^ pattern;
-        differences.wrapping_sub(LOWEST) & !differences & HIGHEST
-    });
-    let number = zeros.iter().position(|zeros| *zeros != 0)?;
-    Some(number * 8 + zeros[number].trailing_zeros() as usize / 8)
+/// The same in a block that has it: the lowest byte of what is set where the two are equal.
+#[inline(always)]
+fn position_in(byte: u8, block: &[u8; BLOCK]) -> usize {
+    let mut equal = [0; BLOCK];
+    for (equal, other) in equal.iter_mut().zip(block) {
+        *equal = if *other == byte { u8::MAX } else { 0 };
+    }
+    u128::from_le_bytes(equal).trailing_zeros() as usize / 8
 }
 
 fn find_any(separators: &[&[u8]], data: &[u8], from: usize) -> Option<Match> {

@@ -63,9 +63,16 @@ impl<'a> ReadUntil<'a> {
 impl Future for ReadUntil<'_> {
     type Output = Result<Bytes, ReadUntilError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let end = ready!(this.poll_end(context))?;
+        // What is held already is searched first: mostly it has the next line too.
+        let found = if this.is_refused() { None } else { this.find() };
+        let end = match found {
+            Some(found) => this.poll_found(found, context),
+            None => this.poll_more(context),
+        };
+        let end = ready!(end)?;
         Poll::Ready(Ok(this.reader.give(end)))
     }
 }
@@ -81,8 +88,31 @@ impl ReadUntil<'_> {
         self.searched
     }
 
-    /// How much to give away.
-    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, ReadUntilError>> {
+    /// Whether the answer is an error, whatever is held.
+    #[inline(always)]
+    fn is_refused(&self) -> bool {
+        self.refused.is_some() || self.reader.link().inbox.end() == End::Failed
+    }
+
+    /// How much to give away, where a separator was found.
+    #[inline(always)]
+    fn poll_found(
+        &mut self,
+        found: Match,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<usize, ReadUntilError>> {
+        if found.start > self.limit {
+            return self.overrun(true, found.start);
+        }
+        // Should the budget be used up, the next poll finds it again, from here.
+        self.searched = found.end - 1;
+        ready!(budget::poll_proceed(context));
+        Poll::Ready(Ok(found.end))
+    }
+
+    /// How much to give away, where what is held does not say it.
+    #[inline(never)]
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, ReadUntilError>> {
         if let Some(error) = self.refused {
             return Poll::Ready(Err(ReadUntilError::Separator(error)));
         }
@@ -90,19 +120,9 @@ impl ReadUntil<'_> {
         if end == End::Failed {
             return Poll::Ready(Err(ReadUntilError::Io(self.reader.error())));
         }
-        // What is held already is searched first: mostly it has the next line too.
-        let found = self.find().or_else(|| {
-            self.reader.pull();
-            self.find()
-        });
-        if let Some(found) = found {
-            if found.start > self.limit {
-                return self.overrun(true, found.start);
-            }
-            // Should the budget be used up, the next poll finds it again, from here.
-            self.searched = found.end - 1;
-            ready!(budget::poll_proceed(context));
-            return Poll::Ready(Ok(found.end));
+        self.reader.pull();
+        if let Some(found) = self.find() {
+            return self.poll_found(found, context);
         }
         let held = self.reader.held().len();
         let safe = (held + 1).saturating_sub(self.separators.longest());
@@ -132,6 +152,7 @@ impl ReadUntil<'_> {
         found
     }
 
+    #[cold]
     fn overrun<T>(&self, found: bool, consumed: usize) -> Poll<Result<T, ReadUntilError>> {
         let overrun = LimitOverrunError { found, consumed };
         Poll::Ready(Err(ReadUntilError::LimitOverrun(overrun)))
