@@ -11,3 +11,25 @@ pub struct PeerName(pub Address);
 /// `"sockname"`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SockName(pub Address);
+
+/// Who the process at the other end of a Unix socket was when it connected, or began to listen, as
+/// [`get_extra_info`](crate::Transport::get_extra_info) answers it. Linux tells it; elsewhere there is none.
+///
+/// asyncio has no counterpart; there one reads `SO_PEERCRED` from the socket.
+///
+/// ```
+/// # fn example(transport: &tidegate_protocols::Transport) {
+/// use tidegate_protocols::PeerCredentials;
+///
+/// let by_root = transport.get_extra_info().is_some_and(|peer: PeerCredentials| peer.uid == 0);
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerCredentials {
+    /// The number of the process, where the system tells it.
+    pub pid: Option<i32>,
+    /// Its effective user.
+    pub uid: u32,
+    /// Its effective group.
+    pub gid: u32,
+}

@@ -19,6 +19,7 @@ mod cause;
 mod extra;
 #[cfg(test)]
 mod fake;
+mod fds;
 mod flow;
 mod incoming;
 pub mod layer;
@@ -34,7 +35,8 @@ mod write_buffer;
 
 pub use address::{Address, UnixAddress};
 pub use cause::Cause;
-pub use extra::{PeerName, SockName};
+pub use extra::{PeerCredentials, PeerName, SockName};
+pub use fds::{MAX_FDS, SendFdsError};
 pub use flow::{Flow, FlowEvent, Notice, Owed};
 pub use incoming::{Incoming, Outcome, ReadSource};
 pub use layer::{Above, Connects, Gate, Layer, Layered, Serves};

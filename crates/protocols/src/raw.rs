@@ -4,14 +4,14 @@ use std::any::{Any, TypeId};
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{Address, Cause, Flow, Protocol, Transport, Waiter, WriteLimits};
+use crate::{Address, Cause, Flow, Protocol, SendFdsError, Transport, Waiter, WriteLimits};
 
 /// Makes the next protocol of the present one; see [`Transport::wrap_protocol`].
 pub type Change = Box<dyn FnOnce(Box<dyn Protocol>) -> Box<dyn Protocol>>;
@@ -37,6 +37,23 @@ pub trait RawTransport: 'static {
 
     /// Accepts copies of `lines` in their order, empty ones skipped.
     fn writelines(&self, lines: &[&[u8]]) -> Flow;
+
+    /// Passes `fds` along with `data`, which is not empty. As provided it refuses, as every layer does: what a
+    /// layer makes of bytes has no place for descriptors.
+    ///
+    /// # Errors
+    ///
+    /// [`SendFdsError::Unsupported`], before anything has happened; what the system says to descriptors that it
+    /// will not pass.
+    fn send_with_fds(&self, data: &[u8], fds: Vec<OwnedFd>) -> io::Result<Flow> {
+        let _closed = (data, fds);
+        Err(SendFdsError::Unsupported.into())
+    }
+
+    /// The descriptors that came with the bytes being received; none unless overridden.
+    fn take_fds(&self) -> Vec<OwnedFd> {
+        Vec::new()
+    }
 
     /// Offers everything to the system; ready when nothing waits any more, an error once bytes were lost.
     fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>>;

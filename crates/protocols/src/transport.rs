@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Address, Cause, Flow, LimitsError, Protocol, RawTransport, TransportStatistics, Waiter,
-    WithProtocolError, WriteLimits,
+    Address, Cause, Flow, LimitsError, Protocol, RawTransport, SendFdsError, TransportStatistics,
+    Waiter, WithProtocolError, WriteLimits,
 };
 
 /// The handle on a connection, as its protocol sees it.
@@ -121,6 +121,45 @@ impl Transport {
         self.raw().can_write_eof()
     }
 
+    /// Sends `data` over a Unix socket, and with it `fds`, open descriptors that the peer gets copies of.
+    ///
+    /// What was written before leaves before, and what comes after leaves after: `data` and the descriptors go to
+    /// the system in a call of their own, at once if it takes them. If the system takes nothing now they wait,
+    /// in order with the bytes; what waits is closed if the connection is lost. However this ends, `fds` are ours
+    /// no more: sent, refused or dropped, they are closed here.
+    ///
+    /// The peer finds the descriptors with the first of these bytes. On Linux the read that brings them may bring
+    /// bytes from before, and none from after. A peer that has not opted in does not get them
+    /// ([`take_fds`](Transport::take_fds)), and is not told.
+    ///
+    /// The answer is that of [`write`](Transport::write); no descriptors make this a write. asyncio has no
+    /// counterpart for transports; Python's is `socket.send_fds()`.
+    ///
+    /// # Errors
+    ///
+    /// - A [`SendFdsError`]: no data, more than [`MAX_FDS`](crate::MAX_FDS) descriptors, not a Unix socket or one
+    ///   with layers. Nothing has happened then.
+    /// - What the system says to the descriptors, such as that too many are on their way (`ETOOMANYREFS`) or that
+    ///   one of that kind cannot be passed (`EINVAL`). Nothing was sent, and the connection goes on. If they had to wait,
+    ///   the same ends the connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(transport: &tidegate_protocols::Transport) -> std::io::Result<()> {
+    /// let log = std::fs::File::open("/var/log/messages")?;
+    /// transport.send_with_fds(b"the log\n", vec![log.into()])?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send_with_fds(&self, data: &[u8], fds: Vec<OwnedFd>) -> io::Result<Flow> {
+        SendFdsError::check(data.len(), fds.len())?;
+        if fds.is_empty() {
+            return Ok(self.write(data));
+        }
+        self.raw().send_with_fds(data, fds)
+    }
+
     /// What a write would answer now.
     pub fn flow(&self) -> Flow {
         self.raw().flow()
@@ -170,6 +209,17 @@ impl Transport {
     /// Goes on reading.
     pub fn resume_reading(&self) {
         self.raw().resume_reading();
+    }
+
+    /// Takes the descriptors that the peer has passed with the bytes that are being received.
+    ///
+    /// To be called inside of [`data_received`](Protocol::data_received) or
+    /// [`buffer_updated`](Protocol::buffer_updated); what is not taken is closed when the callback returns. They
+    /// are there only on a Unix socket that was opened with `receive_fds`; otherwise none enter the process. They
+    /// are close-on-exec, and in the order in which they were passed: those of one
+    /// [`send_with_fds`](Transport::send_with_fds) in one callback on Linux.
+    pub fn take_fds(&self) -> Vec<OwnedFd> {
+        self.raw().take_fds()
     }
 
     /// Whether reading goes on: not paused, not closing, and not at the end of the stream.

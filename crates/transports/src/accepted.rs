@@ -9,7 +9,7 @@ use tidegate_reactor::LoopHandle;
 
 use crate::factory::ConnectionFactory;
 use crate::opening::{Choices, Connected, Connecting};
-use crate::tcp;
+use crate::{tcp, unix};
 
 /// Takes over a connection that was accepted outside of the loop, as its server side.
 ///
@@ -91,6 +91,17 @@ impl<F> ConnectAcceptedSocket<F> {
         self.choices.abort_above = Some(bytes);
         self
     }
+
+    /// Lets the peer pass so many descriptors at once, 253 at most; none unless set. The socket must be a Unix
+    /// socket then, or the builder answers
+    /// [`ArgumentError::NotAUnixSocket`](crate::ArgumentError::NotAUnixSocket).
+    ///
+    /// See [`Transport::take_fds`](tidegate_protocols::Transport::take_fds). A peer that passes more ends the
+    /// connection, with [`TruncatedFds`](crate::TruncatedFds) as the cause. Without this none enter the process.
+    pub fn receive_fds(mut self, most: usize) -> Self {
+        self.choices.receive_fds = most;
+        self
+    }
 }
 
 impl<F> Layered for ConnectAcceptedSocket<F> {
@@ -117,8 +128,12 @@ impl<F: ConnectionFactory> IntoFuture for ConnectAcceptedSocket<F> {
 
     fn into_future(self) -> Connecting<F> {
         let descriptor = self.sock;
+        let receive_fds = self.choices.receive_fds;
         let dialling = async move {
-            tcp::adopt(&descriptor)?;
+            match receive_fds {
+                0 => tcp::adopt(&descriptor)?,
+                _ => unix::adopt(&descriptor)?,
+            }
             Ok((LoopHandle::current()?, Connected { descriptor, peername: None, host: None }))
         };
         Connecting::new(self.factory, self.choices, dialling)

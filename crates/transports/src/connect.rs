@@ -88,36 +88,28 @@ where
     CreateConnection::new(factory, target)
 }
 
-/// The options of a connection to be made; see [`create_connection`].
+/// The options of a connection to be made; see [`create_connection`], and
+/// [`create_unix_connection`](crate::create_unix_connection) with another `R`.
 #[must_use = "a connection is opened when this is awaited"]
-pub struct CreateConnection<F> {
-    factory: F,
-    sock: Option<OwnedFd>,
-    route: Route,
-    choices: Choices,
+pub struct CreateConnection<F, R = Route> {
+    pub(crate) factory: F,
+    pub(crate) sock: Option<OwnedFd>,
+    pub(crate) route: R,
+    pub(crate) choices: Choices,
 }
 
+/// Hosts and ports.
 impl<F> CreateConnection<F> {
     /// As [`create_connection`], for crates with a [`ConnectionFactory`] of their own.
     pub fn new(factory: F, target: impl Into<Target>) -> CreateConnection<F> {
-        CreateConnection {
-            factory,
-            sock: None,
-            route: Route {
-                to: target.into().0,
-                from: Place::Nowhere,
-                wanted: Wanted::default(),
-                delay: Some(HAPPY_EYEBALLS_DELAY),
-                interleave: None,
-            },
-            choices: Choices::default(),
-        }
-    }
-
-    /// Changes the factory; for options of it.
-    pub fn with_factory(mut self, change: impl FnOnce(&mut F)) -> Self {
-        change(&mut self.factory);
-        self
+        let route = Route {
+            to: target.into().0,
+            from: Place::Nowhere,
+            wanted: Wanted::default(),
+            delay: Some(HAPPY_EYEBALLS_DELAY),
+            interleave: None,
+        };
+        CreateConnection::by(factory, route)
     }
 
     /// Only addresses of this family; any unless set. It holds for the local address too.
@@ -139,10 +131,48 @@ impl<F> CreateConnection<F> {
         self
     }
 
-    /// Takes over a connected stream socket instead of connecting one; the target must be `()`.
+    /// Binds each attempt to the first of these local addresses that has its family and can be bound.
+    pub fn local_addr(mut self, address: impl Into<Target>) -> Self {
+        self.route.from = address.into().0;
+        self
+    }
+
+    /// How long an attempt may be undecided before the next address is tried beside it; 250 ms unless set.
+    ///
+    /// `None` tries strictly one after another, as asyncio does unless told otherwise: an address that does not
+    /// answer then holds up the others until the system gives up, which takes minutes.
+    pub fn happy_eyeballs_delay(mut self, delay: Option<Duration>) -> Self {
+        self.route.delay = delay;
+        self
+    }
+
+    /// How many addresses of the first family are tried before families begin to take turns; 1 unless set.
+    ///
+    /// 0 keeps the resolver's order, and is the default when there is no
+    /// [`happy_eyeballs_delay`](CreateConnection::happy_eyeballs_delay).
+    pub fn interleave(mut self, first_family_count: usize) -> Self {
+        self.route.interleave = Some(first_family_count);
+        self
+    }
+}
+
+/// Every kind of connection.
+impl<F, R> CreateConnection<F, R> {
+    pub(crate) fn by(factory: F, route: R) -> CreateConnection<F, R> {
+        CreateConnection { factory, sock: None, route, choices: Choices::default() }
+    }
+
+    /// Changes the factory; for options of it.
+    pub fn with_factory(mut self, change: impl FnOnce(&mut F)) -> Self {
+        change(&mut self.factory);
+        self
+    }
+
+    /// Takes over a connected stream socket instead of connecting one; the target or path must be `()`.
     ///
     /// The socket becomes the connection's own from the call on: it is made non-blocking, and closed by
-    /// whatever ends the connection, by every error and with the builder. Unix sockets are welcome.
+    /// whatever ends the connection, by every error and with the builder. `create_connection` welcomes Unix sockets too;
+    /// [`create_unix_connection`](crate::create_unix_connection) takes nothing else.
     ///
     /// # Examples
     ///
@@ -170,30 +200,6 @@ impl<F> CreateConnection<F> {
         self
     }
 
-    /// Binds each attempt to the first of these local addresses that has its family and can be bound.
-    pub fn local_addr(mut self, address: impl Into<Target>) -> Self {
-        self.route.from = address.into().0;
-        self
-    }
-
-    /// How long an attempt may be undecided before the next address is tried beside it; 250 ms unless set.
-    ///
-    /// `None` tries strictly one after another, as asyncio does unless told otherwise: an address that does not
-    /// answer then holds up the others until the system gives up, which takes minutes.
-    pub fn happy_eyeballs_delay(mut self, delay: Option<Duration>) -> Self {
-        self.route.delay = delay;
-        self
-    }
-
-    /// How many addresses of the first family are tried before families begin to take turns; 1 unless set.
-    ///
-    /// 0 keeps the resolver's order, and is the default when there is no
-    /// [`happy_eyeballs_delay`](CreateConnection::happy_eyeballs_delay).
-    pub fn interleave(mut self, first_family_count: usize) -> Self {
-        self.route.interleave = Some(first_family_count);
-        self
-    }
-
     /// When `pause_writing` and `resume_writing` come; 64 KiB and 16 KiB unless set.
     pub fn write_buffer_limits(mut self, limits: WriteLimits) -> Self {
         self.choices.limits = limits;
@@ -210,16 +216,16 @@ impl<F> CreateConnection<F> {
     }
 }
 
-impl<F> Layered for CreateConnection<F> {
+impl<F, R> Layered for CreateConnection<F, R> {
     fn layer(mut self, layer: impl Layer) -> Self {
         self.choices.add_layer(layer);
         self
     }
 }
 
-impl<F> Connects for CreateConnection<F> {}
+impl<F, R> Connects for CreateConnection<F, R> {}
 
-impl<F> fmt::Debug for CreateConnection<F> {
+impl<F, R: fmt::Debug> fmt::Debug for CreateConnection<F, R> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("CreateConnection")
@@ -238,9 +244,9 @@ impl<F: ConnectionFactory> IntoFuture for CreateConnection<F> {
     }
 }
 
-/// How to get to where the target is.
+/// How a [`CreateConnection`] gets to where its target is, with the options that are about that.
 #[derive(Debug)]
-struct Route {
+pub struct Route {
     to: Place,
     from: Place,
     wanted: Wanted,

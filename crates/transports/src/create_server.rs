@@ -17,7 +17,7 @@ use crate::addresses::{Candidate, Family, Hosts, Place, Wanted};
 use crate::errors::ArgumentError;
 use crate::factory::ProtocolFactory;
 use crate::opening::Choices;
-use crate::server::{Recipe, Server, Settings, one_turn};
+use crate::server::{Bound, Recipe, Server, Settings, one_turn};
 use crate::tcp;
 
 /// asyncio's default: how many connections may wait, and how many are accepted at a time.
@@ -84,17 +84,24 @@ where
     CreateServer::new(factory, hosts)
 }
 
-/// The options of a server to be made; see [`create_server`].
+/// The options of a server to be made; see [`create_server`], and
+/// [`create_unix_server`](crate::create_unix_server) with another `P`.
 #[must_use = "a server is made when this is awaited"]
-pub struct CreateServer<F> {
-    factory: F,
-    choices: Choices,
-    place: Place,
-    wanted: Wanted,
-    sock: Option<OwnedFd>,
-    sharing: Sharing,
+pub struct CreateServer<F, P = Places> {
+    pub(crate) factory: F,
+    pub(crate) choices: Choices,
+    pub(crate) place: P,
+    pub(crate) sock: Option<OwnedFd>,
     settings: Settings,
     start_serving: bool,
+}
+
+/// Where a [`CreateServer`] serves, with the options that are about that.
+#[derive(Debug)]
+pub struct Places {
+    hosts: Place,
+    wanted: Wanted,
+    sharing: Sharing,
 }
 
 /// What is set on each socket before it is bound.
@@ -105,16 +112,57 @@ struct Sharing {
     keep_alive: bool,
 }
 
+/// Hosts and ports.
 impl<F> CreateServer<F> {
     /// As [`create_server`], for crates with a [`ProtocolFactory`] of their own.
     pub fn new(factory: F, hosts: impl Into<Hosts>) -> CreateServer<F> {
+        let place = Places {
+            hosts: hosts.into().0,
+            wanted: Wanted { flags: resolve::AI_PASSIVE, ..Wanted::default() },
+            sharing: Sharing { reuse_address: true, reuse_port: false, keep_alive: false },
+        };
+        CreateServer::at(factory, place)
+    }
+
+    /// Only addresses of this family; any unless set.
+    pub fn family(mut self, family: Family) -> Self {
+        self.place.wanted.family = family;
+        self
+    }
+
+    /// Flags for the resolver: `AI_…` of [`tidegate_reactor::resolve`]; `AI_PASSIVE` unless set.
+    pub fn flags(mut self, flags: i32) -> Self {
+        self.place.wanted.flags = flags;
+        self
+    }
+
+    /// Whether a port is free as soon as the server before has closed (`SO_REUSEADDR`); true unless set.
+    pub fn reuse_address(mut self, reuse: bool) -> Self {
+        self.place.sharing.reuse_address = reuse;
+        self
+    }
+
+    /// Whether several servers may share a port if all of them say so (`SO_REUSEPORT`); false unless set.
+    pub fn reuse_port(mut self, reuse: bool) -> Self {
+        self.place.sharing.reuse_port = reuse;
+        self
+    }
+
+    /// Whether the system probes silent peers (`SO_KEEPALIVE`), for every connection; false unless set.
+    pub fn keep_alive(mut self, probe: bool) -> Self {
+        self.place.sharing.keep_alive = probe;
+        self
+    }
+}
+
+/// Every kind of server.
+impl<F, P> CreateServer<F, P> {
+    pub(crate) fn at(factory: F, place: P) -> CreateServer<F, P> {
         CreateServer {
             factory,
             choices: Choices::default(),
-            place: hosts.into().0,
-            wanted: Wanted { flags: resolve::AI_PASSIVE, ..Wanted::default() },
+            place,
             sock: None,
-            sharing: Sharing { reuse_address: true, reuse_port: false, keep_alive: false },
             settings: Settings {
                 backlog: BACKLOG,
                 max_connections: usize::MAX,
@@ -131,19 +179,7 @@ impl<F> CreateServer<F> {
         self
     }
 
-    /// Only addresses of this family; any unless set.
-    pub fn family(mut self, family: Family) -> Self {
-        self.wanted.family = family;
-        self
-    }
-
-    /// Flags for the resolver: `AI_…` of [`tidegate_reactor::resolve`]; `AI_PASSIVE` unless set.
-    pub fn flags(mut self, flags: i32) -> Self {
-        self.wanted.flags = flags;
-        self
-    }
-
-    /// Serves on a bound stream socket instead of making its own; the hosts must be `()`.
+    /// Serves on a bound stream socket instead of making its own; the hosts or the path must be `()`.
     ///
     /// The socket becomes the server's own from the call on: it is made non-blocking, and closed with the
     /// server, by every error and with the builder. Options about addresses and sharing do not touch it.
@@ -156,24 +192,6 @@ impl<F> CreateServer<F> {
     /// 100 unless set. With 0 the system chooses the first, and one is accepted at a time.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.settings.backlog = connections;
-        self
-    }
-
-    /// Whether a port is free as soon as the server before has closed (`SO_REUSEADDR`); true unless set.
-    pub fn reuse_address(mut self, reuse: bool) -> Self {
-        self.sharing.reuse_address = reuse;
-        self
-    }
-
-    /// Whether several servers may share a port if all of them say so (`SO_REUSEPORT`); false unless set.
-    pub fn reuse_port(mut self, reuse: bool) -> Self {
-        self.sharing.reuse_port = reuse;
-        self
-    }
-
-    /// Whether the system probes silent peers (`SO_KEEPALIVE`), for every connection; false unless set.
-    pub fn keep_alive(mut self, probe: bool) -> Self {
-        self.sharing.keep_alive = probe;
         self
     }
 
@@ -225,24 +243,33 @@ impl<F> CreateServer<F> {
 }
 
 impl<F: ProtocolFactory> CreateServer<F> {
-    async fn serve(self) -> io::Result<Server> {
+    async fn serve(mut self) -> io::Result<Server> {
         self.factory.check()?;
-        let descriptors = match self.sock {
-            Some(_) if !self.place.is_nowhere() => return Err(ArgumentError::HostAndSocket.into()),
-            None if self.place.is_nowhere() => return Err(ArgumentError::NowhereToServe.into()),
+        let Places { hosts, wanted, sharing } = &self.place;
+        let descriptors = match self.sock.take() {
+            Some(_) if !hosts.is_nowhere() => return Err(ArgumentError::HostAndSocket.into()),
+            None if hosts.is_nowhere() => return Err(ArgumentError::NowhereToServe.into()),
             Some(descriptor) => {
                 tcp::adopt(&descriptor)?;
                 vec![descriptor]
             }
             None => {
                 let handle = LoopHandle::current()?;
-                let candidates = self.place.resolve(&handle, self.wanted).await?;
-                bind_each(&candidates, self.sharing)?
+                let candidates = hosts.resolve(&handle, *wanted).await?;
+                bind_each(&candidates, *sharing)?
             }
         };
+        let bound = descriptors.into_iter().map(|descriptor| Bound { descriptor, file: None });
+        self.finish(bound.collect()).await
+    }
+}
+
+impl<F: ProtocolFactory, P> CreateServer<F, P> {
+    /// The server on what was bound, which serves if it is to.
+    pub(crate) async fn finish(self, bound: Vec<Bound>) -> io::Result<Server> {
         let handle = LoopHandle::current()?;
         let recipe = Recipe { factory: Box::new(self.factory), choices: self.choices };
-        let server = Server::new(&handle, descriptors, recipe, self.settings)?;
+        let server = Server::new(&handle, bound, recipe, self.settings)?;
         if !self.start_serving {
             return Ok(server);
         }
@@ -253,23 +280,21 @@ impl<F: ProtocolFactory> CreateServer<F> {
     }
 }
 
-impl<F> Layered for CreateServer<F> {
+impl<F, P> Layered for CreateServer<F, P> {
     fn layer(mut self, layer: impl Layer) -> Self {
         self.choices.add_layer(layer);
         self
     }
 }
 
-impl<F> Serves for CreateServer<F> {}
+impl<F, P> Serves for CreateServer<F, P> {}
 
-impl<F> fmt::Debug for CreateServer<F> {
+impl<F, P: fmt::Debug> fmt::Debug for CreateServer<F, P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("CreateServer")
             .field("place", &self.place)
-            .field("wanted", &self.wanted)
             .field("sock", &self.sock)
-            .field("sharing", &self.sharing)
             .finish_non_exhaustive()
     }
 }

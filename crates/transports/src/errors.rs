@@ -23,6 +23,15 @@ pub enum ArgumentError {
     NowhereToServe,
     /// The socket that was given is not a stream socket.
     NotAStreamSocket,
+    /// Both a path and a socket were given.
+    PathAndSocket,
+    /// Neither a path nor a socket was given.
+    NeitherPathNorSocket,
+    /// The socket that was given is not a Unix stream socket, which it has to be by its builder, or to receive
+    /// descriptors.
+    NotAUnixSocket,
+    /// The permissions of a socket file are no permissions, or there is no file that is made.
+    SocketFileMode,
 }
 
 impl fmt::Display for ArgumentError {
@@ -36,6 +45,12 @@ impl fmt::Display for ArgumentError {
             }
             ArgumentError::NowhereToServe => "Neither host/port nor sock were specified",
             ArgumentError::NotAStreamSocket => "A Stream Socket was expected",
+            ArgumentError::PathAndSocket => "path and sock can not be specified at the same time",
+            ArgumentError::NeitherPathNorSocket => "no path and sock were specified",
+            ArgumentError::NotAUnixSocket => "A UNIX Domain Stream Socket was expected",
+            ArgumentError::SocketFileMode => {
+                "mode is at most 0o777, and only for a socket file that is made"
+            }
         })
     }
 }

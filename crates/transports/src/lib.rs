@@ -3,9 +3,10 @@
 //! A [`Protocol`](tidegate_protocols::Protocol) is what a program writes; a
 //! [`Transport`](tidegate_protocols::Transport) is the handle it is given. This crate is what joins the two
 //! to sockets: [`create_connection`] opens a connection, [`create_server`] accepts them,
-//! [`connect_accepted_socket`] takes over one that was accepted elsewhere.
+//! [`connect_accepted_socket`] takes over one that was accepted elsewhere. [`create_unix_connection`] and
+//! [`create_unix_server`] do the same over Unix sockets, which can pass descriptors.
 //!
-//! Below those three there is one stream transport for every kind of descriptor, in [`stream`]; whoever
+//! Below those there is one stream transport for every kind of descriptor, in [`stream`]; whoever
 //! carries bytes over a medium of their own implements [`stream::Wire`] and gets everything else.
 
 #![forbid(unsafe_code)]
@@ -18,20 +19,26 @@ mod create_server;
 mod errors;
 mod factory;
 mod happy_eyeballs;
+mod kind;
 mod lifecycle;
 mod opening;
 mod server;
 mod socket;
 pub mod stream;
 mod tcp;
+mod unix;
 mod wire;
 
 pub use accepted::{ConnectAcceptedSocket, connect_accepted_socket};
 pub use addresses::{Family, Host, Hosts, Target};
-pub use connect::{CreateConnection, create_connection};
-pub use create_server::{CreateServer, create_server};
+pub use connect::{CreateConnection, Route, create_connection};
+pub use create_server::{CreateServer, Places, create_server};
 pub use errors::{ArgumentError, BindError, ConnectError, ServerError};
 pub use factory::{ConnectionFactory, ProtocolFactory};
 pub use opening::Connecting;
 pub use server::{Server, ServerSocket, ServerStatistics};
 pub use socket::Socket;
+pub use unix::{
+    CreateUnixConnection, CreateUnixServer, TruncatedFds, UnixError, UnixPath, UnixPlace,
+    UnixReason, UnixRoute, create_unix_connection, create_unix_server,
+};

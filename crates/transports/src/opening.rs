@@ -15,8 +15,8 @@ use tidegate_protocols::{
 use tidegate_reactor::{Interest, LoopHandle};
 
 use crate::factory::ConnectionFactory;
-use crate::stream::{self, Socket, StreamOptions};
-use crate::tcp;
+use crate::kind::Kind;
+use crate::stream::StreamOptions;
 
 /// The future of [`create_connection`](crate::create_connection) and
 /// [`connect_accepted_socket`](crate::connect_accepted_socket).
@@ -94,6 +94,8 @@ impl<F: ConnectionFactory> fmt::Debug for Connecting<F> {
 pub(crate) struct Choices {
     pub(crate) limits: WriteLimits,
     pub(crate) abort_above: Option<usize>,
+    /// How many descriptors one read may bring, on a Unix socket.
+    pub(crate) receive_fds: usize,
     /// First is next to the wire.
     pub(crate) layers: Vec<Rc<dyn Layer>>,
 }
@@ -133,7 +135,7 @@ impl Opening {
         choices: Choices,
     ) -> io::Result<Opening> {
         let Connected { descriptor, peername, host } = connected;
-        let is_tcp = tcp::set_no_delay(&descriptor);
+        let kind = Kind::of(&descriptor, peername.as_ref());
 
         let verdict = Rc::new(Verdict { outcome: Cell::new(None), waiters: Waiters::new() });
         let teller = Teller(Some(verdict.clone()));
@@ -152,8 +154,8 @@ impl Opening {
             options.greeted = Some(Box::new(move |transport| teller.tell(Ok(transport.clone()))));
             protocol
         };
-        let make = |watcher| Socket::of(is_tcp, handle, descriptor, Interest::NONE, watcher);
-        let wire = stream::open(handle, make, protocol, options)?;
+        let wire =
+            kind.open(handle, descriptor, choices.receive_fds, Interest::NONE, protocol, options)?;
         Ok(Opening { wire, verdict, waiter: Waiter::new(), layered, taken: false })
     }
 }

@@ -4,13 +4,12 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tidegate_protocols::{Waiter, Waiters};
-use tidegate_reactor::{LoopHandle, timeout};
+use tidegate_reactor::{LoopHandle, Report, timeout};
 
 use crate::errors::ServerError;
 use crate::factory::ProtocolFactory;
@@ -22,6 +21,7 @@ mod listeners;
 mod members;
 
 use accept::Acceptor;
+pub(crate) use listeners::Bound;
 use listeners::Listeners;
 pub use listeners::ServerSocket;
 pub use members::ServerStatistics;
@@ -67,14 +67,14 @@ pub struct Server(Rc<Core>);
 impl Server {
     pub(crate) fn new(
         handle: &LoopHandle,
-        descriptors: Vec<OwnedFd>,
+        bound: Vec<Bound>,
         recipe: Recipe,
         settings: Settings,
     ) -> io::Result<Server> {
         Ok(Server(Rc::new(Core {
             handle: handle.clone(),
             settings,
-            listeners: Listeners::new(descriptors)?,
+            listeners: Listeners::new(bound)?,
             recipe: Cell::new(Some(recipe)),
             stage: Cell::new(Stage::Bound),
             awaited: Cell::new(false),
@@ -304,10 +304,20 @@ impl Core {
         if self.stage.replace(Stage::Closed) == Stage::Closed {
             return;
         }
-        self.listeners.close();
+        for (title, error) in self.listeners.close() {
+            self.report_left_file(title, error);
+        }
         let recipe = self.recipe.take();
         self.waiters.wake_all();
         drop(recipe);
+    }
+
+    /// A socket's file could not be removed. This may be inside a call of the user's, so it is told later.
+    fn report_left_file(&self, title: String, error: io::Error) {
+        let handle = self.handle.clone();
+        let report = Report::new("Unable to unlink UNIX socket").error(error).socket(title);
+        // A loop that is closed has nobody to tell.
+        let _closed = self.handle.call_soon(move || handle.call_exception_handler(report));
     }
 
     /// Watches the listeners if another connection is welcome.

@@ -1,6 +1,7 @@
 //! A connected stream socket as a wire.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -8,7 +9,8 @@ use std::rc::Rc;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{
-    self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, sendmsg,
+    self, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrAny,
+    sendmsg,
 };
 use tidegate_protocols::{Address, UnixAddress};
 use tidegate_reactor::{Interest, LoopHandle, Source, Watcher};
@@ -62,21 +64,9 @@ impl Socket {
         Source::edge_triggered(handle, descriptor, interest, watcher).map(Socket)
     }
 
-    /// The one of the two that is right.
-    pub(crate) fn of(
-        is_tcp: bool,
-        handle: &LoopHandle,
-        descriptor: OwnedFd,
-        interest: Interest,
-        watcher: Rc<dyn Watcher>,
-    ) -> io::Result<Socket> {
-        let open = if is_tcp { Socket::tcp } else { Socket::new };
-        open(handle, descriptor, interest, watcher)
-    }
-
     /// Notes that the system has nothing to take or to give for now.
     #[cold]
-    fn would_block(&self, direction: Interest, error: Errno) -> io::Error {
+    pub(crate) fn would_block(&self, direction: Interest, error: Errno) -> io::Error {
         if error == Errno::WOULDBLOCK {
             self.0.clear_ready(direction);
         }
@@ -88,10 +78,41 @@ impl Socket {
     #[inline]
     fn read_of(&self, length: usize, read: rustix::io::Result<usize>) -> io::Result<usize> {
         let read = read.map_err(|error| self.would_block(Interest::READ, error))?;
-        if read < length && self.0.short_read_empties() {
-            self.0.clear_ready(Interest::READ);
+        if read < length {
+            self.emptied();
         }
         Ok(read)
+    }
+
+    /// A read was cut short, and nothing but the end of the system's buffer has done it, if nothing special was found.
+    #[inline]
+    pub(crate) fn emptied(&self) {
+        if self.0.short_read_empties() {
+            self.0.clear_ready(Interest::READ);
+        }
+    }
+
+    /// As [`append`](Wire::append), where a read that was cut short may have left something.
+    pub(crate) fn append_and_read_on(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let received = net::recv(self.0.get_ref(), spare_capacity(into), RecvFlags::empty());
+        received.map(|(read, _)| read).map_err(|error| self.would_block(Interest::READ, error))
+    }
+
+    /// One gathered send with descriptors, or with none: how many bytes were taken.
+    pub(crate) fn send_message(&self, from: &[IoSlice<'_>], fds: &[OwnedFd]) -> io::Result<usize> {
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        let message = SendAncillaryMessage::ScmRights(&fds);
+        let mut room = vec![MaybeUninit::uninit(); message.size()];
+        let mut control = SendAncillaryBuffer::new(&mut room);
+        if !fds.is_empty() {
+            control.push(message);
+        }
+        let length = from.iter().map(|slice| slice.len()).sum();
+        self.written(length, sendmsg(self.0.get_ref(), from, &mut control, QUIET))
+    }
+
+    pub(crate) fn owned(&self) -> &OwnedFd {
+        self.0.get_ref()
     }
 
     /// The answer to a write of that length; one that was cut short has filled the system's buffer.

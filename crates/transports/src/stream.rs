@@ -16,7 +16,8 @@ use std::io;
 use std::rc::{Rc, Weak};
 
 use tidegate_protocols::{
-    Address, Cause, Owed, Protocol, Slot, Transport, Waiters, WriteBuffer, WriteLimits,
+    Address, Cause, Owed, PeerCredentials, Protocol, Slot, Transport, Waiters, WriteBuffer,
+    WriteLimits,
 };
 use tidegate_reactor::{Deferred, Interest, LoopHandle, OfferReason, Queued, Readiness, Watcher};
 
@@ -24,6 +25,7 @@ use crate::lifecycle::{Life, LifeEvent, Reading, ReadingEvent, Writing};
 use linger::Linger;
 
 pub use crate::socket::Socket;
+pub use crate::unix::UnixSocket;
 pub use crate::wire::Wire;
 use crate::wire::is_nothing_now;
 
@@ -95,7 +97,7 @@ pub fn open<W: Wire>(
         paused_since: Cell::new(u64::MAX),
         cause: Cell::new(None),
         peername: RefCell::new(options.peername),
-        sockname: Cell::new(None),
+        kept: Cell::new(None),
         hung_up: Cell::new(false),
         closed: Waiters::new(),
         flushed: Waiters::new(),
@@ -158,13 +160,18 @@ struct Connection<W: Wire> {
     paused_since: Cell<u64>,
     cause: Cell<Option<Cause>>,
     peername: RefCell<Option<Address>>,
-    /// Kept when the wire is closed, which knows it until then.
-    sockname: Cell<Option<Box<Address>>>,
+    kept: Cell<Option<Box<Kept>>>,
     /// Whether the peer had hung up when the wire was closed.
     hung_up: Cell<bool>,
     at_greeting: Cell<Option<Box<Greeted>>>,
     attached: Cell<Option<(Rc<dyn Attached>, usize)>>,
     linger: Cell<Option<Box<Linger>>>,
+}
+
+/// What is kept when the wire is closed, which knows it until then.
+struct Kept {
+    sockname: Option<Address>,
+    credentials: Option<PeerCredentials>,
 }
 
 impl<W: Wire> Connection<W> {

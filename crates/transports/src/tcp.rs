@@ -27,7 +27,12 @@ pub(crate) fn stream_socket(candidate: &Candidate) -> io::Result<OwnedFd> {
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
     let protocol = NonZeroU32::new(candidate.protocol.cast_unsigned()).map(IpProtocol::from_raw);
-    Ok(flags::stream_socket(family, protocol)?)
+    Ok(flags::socket(family, SocketType::STREAM, protocol)?)
+}
+
+/// Makes a non-blocking Unix socket.
+pub(crate) fn unix_socket(kind: SocketType) -> io::Result<OwnedFd> {
+    Ok(flags::socket(AddressFamily::UNIX, kind, None)?)
 }
 
 /// Makes a socket that was given to us one of ours: a stream socket, and non-blocking.
@@ -154,12 +159,13 @@ mod flags {
 
     const OURS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
-    /// Makes a non-blocking stream socket.
-    pub(crate) fn stream_socket(
+    /// Makes a non-blocking socket.
+    pub(crate) fn socket(
         family: AddressFamily,
+        kind: SocketType,
         protocol: Option<IpProtocol>,
     ) -> Result<OwnedFd, Errno> {
-        socket_with(family, SocketType::STREAM, OURS, protocol)
+        socket_with(family, kind, OURS, protocol)
     }
 
     /// Takes the next waiting connection, non-blocking, and whom it is from.
@@ -172,16 +178,17 @@ mod flags {
 #[cfg(not(all(target_os = "linux", not(tidegate_portable))))]
 mod flags {
     use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
-    use rustix::net::{SocketAddrAny, acceptfrom, socket};
+    use rustix::net::{SocketAddrAny, acceptfrom};
 
     use super::*;
 
-    /// Makes a non-blocking stream socket.
-    pub(crate) fn stream_socket(
+    /// Makes a non-blocking socket.
+    pub(crate) fn socket(
         family: AddressFamily,
+        kind: SocketType,
         protocol: Option<IpProtocol>,
     ) -> Result<OwnedFd, Errno> {
-        with_flags(socket(family, SocketType::STREAM, protocol)?)
+        with_flags(net::socket(family, kind, protocol)?)
     }
 
     /// Takes the next waiting connection, non-blocking, and whom it is from.

@@ -1,9 +1,9 @@
 //! The operations a stream transport needs of what carries its bytes.
 
 use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use tidegate_protocols::Address;
+use tidegate_protocols::{Address, PeerCredentials, SendFdsError};
 use tidegate_reactor::Interest;
 
 /// What carries the bytes of a stream transport: a socket, or memory in tests.
@@ -14,6 +14,9 @@ use tidegate_reactor::Interest;
 ///
 /// The asyncio counterpart is the socket object inside `_SelectorSocketTransport`.
 pub trait Wire: 'static {
+    /// Whether its reads can bring descriptors; false unless overridden.
+    const BRINGS_FDS: bool = false;
+
     /// Reads at most `into.len()` bytes; `Ok(0)` is the end of the stream.
     ///
     /// # Errors
@@ -50,6 +53,27 @@ pub trait Wire: 'static {
     /// As for [`read`](Wire::read).
     fn write_vectored(&self, from: &[IoSlice<'_>]) -> io::Result<usize>;
 
+    /// Writes a part of `from` along with `fds`, or keeps `fds` until `behind` bytes more and those of `from` that
+    /// it does not write now are written. As provided it refuses.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says, with nothing written and nothing kept; never that it is not ready.
+    fn write_with_fds(&self, from: &[u8], fds: Vec<OwnedFd>, behind: usize) -> io::Result<usize> {
+        let _closed = (from, fds, behind);
+        Err(SendFdsError::Unsupported.into())
+    }
+
+    /// Whether [`write_with_fds`](Wire::write_with_fds) can work; false unless overridden.
+    fn passes_fds(&self) -> bool {
+        false
+    }
+
+    /// The descriptors that the last read has brought; none unless overridden.
+    fn take_fds(&self) -> Vec<OwnedFd> {
+        Vec::new()
+    }
+
     /// Ends the writing direction; the peer reads the end of the stream.
     ///
     /// # Errors
@@ -83,6 +107,11 @@ pub trait Wire: 'static {
 
     /// The own address, if it can be told.
     fn sockname(&self) -> Option<Address> {
+        None
+    }
+
+    /// Who the peer is, if it can be told.
+    fn peer_credentials(&self) -> Option<PeerCredentials> {
         None
     }
 }

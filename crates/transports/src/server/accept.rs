@@ -12,8 +12,7 @@ use tidegate_reactor::{Interest, Readiness, Report, Watcher};
 use super::listeners::Accepted;
 use super::members::{Arrival, count};
 use super::{Core, Recipe, Stage};
-use crate::stream::{self, Socket, StreamOptions};
-use crate::tcp;
+use crate::stream::StreamOptions;
 
 /// How long a listener rests when the system has no descriptors or memory left: one second.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -91,8 +90,7 @@ impl Core {
         accepted: Accepted,
         serial: u64,
     ) -> io::Result<()> {
-        let Accepted { descriptor, peername, may_be_tcp } = accepted;
-        let is_tcp = may_be_tcp && tcp::set_no_delay(&descriptor);
+        let Accepted { descriptor, peername, kind } = accepted;
         let choices = &recipe.choices;
         let mut protocol = recipe.factory.make();
         let layered = !choices.layers.is_empty();
@@ -116,8 +114,14 @@ impl Core {
             attached: Some((self.clone(), member)),
             greeted: None,
         };
-        let make = |watcher| Socket::of(is_tcp, &self.handle, descriptor, Interest::READ, watcher);
-        let wire = stream::open(&self.handle, make, protocol, options)?;
+        let wire = kind.open(
+            &self.handle,
+            descriptor,
+            choices.receive_fds,
+            Interest::READ,
+            protocol,
+            options,
+        )?;
         let now = self.settings.idle_timeout.map(|_| self.handle.time());
         if !self.members.add(Arrival { wire: wire.clone(), serial, layered, now }) {
             wire.abort();

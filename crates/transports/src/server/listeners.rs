@@ -11,8 +11,10 @@ use tidegate_protocols::Address;
 use tidegate_reactor::{Interest, LoopHandle, Source, TimerHandle};
 
 use super::accept::Acceptor;
+use crate::kind::Kind;
 use crate::socket::address_of;
 use crate::tcp;
+use crate::unix::SocketFile;
 
 /// One listening socket of a [`Server`](crate::Server), to be looked at but not to be closed.
 ///
@@ -51,7 +53,15 @@ impl fmt::Debug for ServerSocket {
 /// The sockets of one server; none once it is closed.
 pub(super) struct Listeners(RefCell<Vec<Listener>>);
 
+/// A bound socket, and its file if that is removed with it.
+pub(crate) struct Bound {
+    pub(crate) descriptor: OwnedFd,
+    pub(crate) file: Option<SocketFile>,
+}
+
 struct Listener {
+    /// Goes before the descriptor, which keeps the file's number from being given to another.
+    file: Option<SocketFile>,
     descriptor: Rc<OwnedFd>,
     sockname: Address,
     /// Bound sockets are registered when the server starts.
@@ -64,19 +74,18 @@ struct Listener {
 pub(super) struct Accepted {
     pub(super) descriptor: OwnedFd,
     pub(super) peername: Option<Address>,
-    pub(super) may_be_tcp: bool,
+    pub(super) kind: Kind,
 }
 
 impl Listeners {
     /// Over bound, non-blocking stream sockets.
-    pub(super) fn new(descriptors: Vec<OwnedFd>) -> io::Result<Listeners> {
-        let listener = |descriptor: OwnedFd| {
+    pub(super) fn new(bound: Vec<Bound>) -> io::Result<Listeners> {
+        let listener = |Bound { descriptor, file }| {
             let sockname = address_of(rustix::net::getsockname(&descriptor)?);
-            Ok(Listener { descriptor: Rc::new(descriptor), sockname, source: None, resting: None })
+            let descriptor = Rc::new(descriptor);
+            Ok(Listener { file, descriptor, sockname, source: None, resting: None })
         };
-        Ok(Listeners(RefCell::new(
-            descriptors.into_iter().map(listener).collect::<io::Result<_>>()?,
-        )))
+        Ok(Listeners(RefCell::new(bound.into_iter().map(listener).collect::<io::Result<_>>()?)))
     }
 
     pub(super) fn sockets(&self) -> Vec<ServerSocket> {
@@ -127,11 +136,10 @@ impl Listeners {
     pub(super) fn accept(&self, number: usize) -> Option<Result<Accepted, Errno>> {
         let listeners = self.0.borrow();
         let listener = listeners.get(number)?;
-        let may_be_tcp = matches!(listener.sockname, Address::Inet(_));
         Some(tcp::accept(&listener.descriptor).map(|(descriptor, peer)| Accepted {
+            kind: Kind::accepted(&descriptor, &listener.sockname),
             descriptor,
             peername: peer.map(address_of),
-            may_be_tcp,
         }))
     }
 
@@ -151,15 +159,18 @@ impl Listeners {
         }
     }
 
-    /// Closes them all.
-    pub(super) fn close(&self) {
-        let listeners = self.0.take();
-        for listener in &listeners {
+    /// Closes them all. The answer is whose files could not be removed, and why.
+    pub(super) fn close(&self) -> Vec<(String, io::Error)> {
+        let mut left = Vec::new();
+        for mut listener in self.0.take() {
             if let Some(timer) = &listener.resting {
                 timer.cancel();
             }
+            if let Some(Err(error)) = listener.file.as_mut().map(SocketFile::remove) {
+                left.push((format!("server on {}", listener.sockname), error));
+            }
         }
-        drop(listeners);
+        left
     }
 }
 

@@ -94,7 +94,7 @@ impl<W: Wire> Connection<W> {
     /// Closes the wire, drops the protocol, and tells whoever waits. It breaks every cycle through here.
     fn let_go(&self) {
         let face = self.face.take();
-        self.sockname.set(self.sockname().map(Box::new));
+        self.kept.set(self.keep());
         self.hung_up.set(self.peer_hung_up());
         self.close_wire();
         self.cancel_linger();

@@ -2,18 +2,18 @@
 
 use std::any::{Any, TypeId};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_protocols::{
-    Address, Cause, Change, Flow, PeerName, Protocol, RawTransport, SockName, Transport,
-    TransportStatistics, Waiter, WithProtocolError, WriteLimits,
+    Address, Cause, Change, Flow, PeerCredentials, PeerName, Protocol, RawTransport, SockName,
+    Transport, TransportStatistics, Waiter, WithProtocolError, WriteLimits,
 };
 
-use super::{Connection, Wire};
+use super::{Connection, Kept, Wire};
 use crate::lifecycle::{Life, Reading, ReadingEvent, Writing};
 
 impl<W: Wire> RawTransport for Connection<W> {
@@ -27,6 +27,14 @@ impl<W: Wire> RawTransport for Connection<W> {
 
     fn writelines(&self, lines: &[&[u8]]) -> Flow {
         self.accept_all(lines)
+    }
+
+    fn send_with_fds(&self, data: &[u8], fds: Vec<OwnedFd>) -> io::Result<Flow> {
+        self.accept_with_fds(data, fds)
+    }
+
+    fn take_fds(&self) -> Vec<OwnedFd> {
+        self.ask_wire(Wire::take_fds).unwrap_or_default()
     }
 
     fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -146,12 +154,7 @@ impl<W: Wire> RawTransport for Connection<W> {
     fn sockname(&self) -> Option<Address> {
         match self.ask_wire(Wire::sockname) {
             Some(live) => live,
-            None => {
-                let kept = self.sockname.take();
-                let sockname = kept.as_deref().cloned();
-                self.sockname.set(kept);
-                sockname
-            }
+            None => self.ask_kept(|kept| kept.sockname.clone()),
         }
     }
 
@@ -160,6 +163,8 @@ impl<W: Wire> RawTransport for Connection<W> {
             self.peername().map(|address| Rc::new(PeerName(address)) as Rc<dyn Any>)
         } else if wanted == TypeId::of::<SockName>() {
             self.sockname().map(|address| Rc::new(SockName(address)) as Rc<dyn Any>)
+        } else if wanted == TypeId::of::<PeerCredentials>() {
+            self.peer_credentials().map(|peer| Rc::new(peer) as Rc<dyn Any>)
         } else {
             None
         }
@@ -203,6 +208,26 @@ impl<W: Wire> Drop for CloseIfLost<'_, W> {
 }
 
 impl<W: Wire> Connection<W> {
+    /// What is to be known of the wire once it is closed.
+    pub(super) fn keep(&self) -> Option<Box<Kept>> {
+        let kept = Kept { sockname: self.sockname(), credentials: self.peer_credentials() };
+        (kept.sockname.is_some() || kept.credentials.is_some()).then(|| Box::new(kept))
+    }
+
+    fn peer_credentials(&self) -> Option<PeerCredentials> {
+        match self.ask_wire(Wire::peer_credentials) {
+            Some(live) => live,
+            None => self.ask_kept(|kept| kept.credentials),
+        }
+    }
+
+    fn ask_kept<R>(&self, ask: impl FnOnce(&Kept) -> Option<R>) -> Option<R> {
+        let kept = self.kept.take();
+        let answer = kept.as_deref().and_then(ask);
+        self.kept.set(kept);
+        answer
+    }
+
     fn reading_event(&self, event: ReadingEvent) {
         if self.life.get().is_closing() {
             return;

@@ -55,6 +55,7 @@ impl<W: Wire> Connection<W> {
     pub(super) fn discard(&self) {
         let mut buffer = self.handle.shared_buffer();
         let Some(read) = self.ask_wire(|wire| wire.read(&mut buffer)) else { return };
+        self.close_fds();
         match read {
             Ok(0) => self.linger_over(),
             Ok(length) => {

@@ -23,6 +23,7 @@ impl<W: Wire> Connection<W> {
         self.receiving.set(true);
         let lent = self.slot.lend(|protocol| protocol.receive(&face, &mut incoming));
         self.receiving.set(false);
+        self.close_fds();
         let stage = incoming.stage();
         let outcome = incoming.outcome();
         drop(source);
@@ -47,6 +48,14 @@ impl<W: Wire> Connection<W> {
                 let error = io::Error::other("receive() returned without reading");
                 self.protocol_failed("receive", Cause::from(error));
             }
+        }
+    }
+
+    /// Closes the descriptors that came with a read and that nobody has taken.
+    #[inline]
+    pub(super) fn close_fds(&self) {
+        if W::BRINGS_FDS {
+            drop(self.ask_wire(Wire::take_fds));
         }
     }
 

@@ -1,9 +1,11 @@
 //! What is written: gathered while a step lasts, offered when it ends, with the flow that follows from it.
 
 use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
-use tidegate_protocols::{Flow, FlowEvent, Notice, Owed};
+use rustix::io::Errno;
+use tidegate_protocols::{Flow, FlowEvent, Notice, Owed, SendFdsError};
 
 use super::{Connection, Wire, is_nothing_now};
 use crate::lifecycle::{Life, Writing};
@@ -78,6 +80,36 @@ impl<W: Wire> Connection<W> {
             self.offer_buffer();
         }
         self.accepted()
+    }
+
+    /// Takes a piece and the descriptors that travel with it: what was written before is offered, then these, at once.
+    pub(super) fn accept_with_fds(&self, data: &[u8], fds: Vec<OwnedFd>) -> io::Result<Flow> {
+        if self.ask_wire(Wire::passes_fds) == Some(false) {
+            return Err(SendFdsError::Unsupported.into());
+        }
+        if self.takes_bytes() && !self.refused.get() {
+            self.offer_buffer();
+        }
+        if !self.takes_bytes() {
+            return Ok(Flow::Closed);
+        }
+        // What still waits was refused: the wire keeps the descriptors until it is gone.
+        let behind = self.buffer.borrow().len();
+        let sent = match self.ask_wire(|wire| wire.write_with_fds(data, fds, behind)) {
+            Some(Ok(taken)) => {
+                self.sent.set(self.sent.get() + taken as u64);
+                self.buffer.borrow_mut().push(&data[taken..]);
+                Ok(())
+            }
+            Some(Err(error)) if concerns_fds(&error) => return Err(error),
+            Some(Err(error)) => {
+                self.unsent.set(true);
+                Err(error)
+            }
+            None => return Ok(Flow::Closed),
+        };
+        self.offered(sent);
+        Ok(self.accepted())
     }
 
     fn takes_bytes(&self) -> bool {
@@ -426,6 +458,12 @@ impl<W: Wire> Connection<W> {
             ),
         }
     }
+}
+
+/// Whether the system will not pass these descriptors, and has nothing against the connection.
+fn concerns_fds(error: &io::Error) -> bool {
+    let of_them = [Errno::TOOMANYREFS, Errno::INVAL];
+    of_them.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn nanos(time: std::time::Duration) -> u64 {
