@@ -7,8 +7,8 @@
 //!
 //! | you want to | look at |
 //! |---|---|
-//! | connect | [`open_connection`] |
-//! | serve | [`start_server`] |
+//! | connect | [`open_connection`], [`open_unix_connection`] |
+//! | serve | [`start_server`], [`start_unix_server`] |
 //! | give a connection to a crate of the futures ecosystem | [`StreamPair`] |
 //! | feed a reader yourself | [`StreamReader::new`], [`Feeder`] |
 //!
@@ -56,6 +56,7 @@ mod protocol;
 mod reader;
 mod run;
 mod scan;
+mod unix;
 mod until;
 mod writer;
 
@@ -73,5 +74,6 @@ pub use open::{
 };
 pub use protocol::StreamReaderProtocol;
 pub use reader::StreamReader;
+pub use unix::{OpenUnixConnection, StartUnixServer, open_unix_connection, start_unix_server};
 pub use until::ReadUntil;
 pub use writer::{Drain, StreamWriter, WaitClosed};

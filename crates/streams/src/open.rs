@@ -51,7 +51,7 @@ pub const DEFAULT_LIMIT: usize = 64 * 1024;
 /// }
 /// ```
 pub fn open_connection(target: impl Into<Target>) -> OpenConnection {
-    CreateConnection::new(Streams { limit: DEFAULT_LIMIT }, target)
+    CreateConnection::new(Streams::new(), target)
 }
 
 /// Serves: `handler` is given the streams of each client.
@@ -91,8 +91,7 @@ where
     H: Handler<M>,
     M: 'static,
 {
-    let serve = Serve { limit: DEFAULT_LIMIT, handler: Rc::new(handler), marker: PhantomData };
-    CreateServer::new(serve, hosts)
+    CreateServer::new(Serve::new(handler), hosts)
 }
 
 /// The builder of [`open_connection`].
@@ -109,13 +108,13 @@ pub trait StreamLimit {
     fn limit(self, bytes: usize) -> Self;
 }
 
-impl StreamLimit for OpenConnection {
+impl<R> StreamLimit for CreateConnection<Streams, R> {
     fn limit(self, bytes: usize) -> Self {
         self.with_factory(|streams| streams.limit = bytes)
     }
 }
 
-impl<H: Handler<M>, M: 'static> StreamLimit for StartServer<H, M> {
+impl<H: Handler<M>, M: 'static, P> StreamLimit for CreateServer<Serve<H, M>, P> {
     fn limit(self, bytes: usize) -> Self {
         self.with_factory(|serve| serve.limit = bytes)
     }
@@ -125,6 +124,12 @@ impl<H: Handler<M>, M: 'static> StreamLimit for StartServer<H, M> {
 #[derive(Debug)]
 pub struct Streams {
     limit: usize,
+}
+
+impl Streams {
+    pub(crate) fn new() -> Streams {
+        Streams { limit: DEFAULT_LIMIT }
+    }
 }
 
 impl ConnectionFactory for Streams {
@@ -153,6 +158,12 @@ pub struct Serve<H, M> {
     limit: usize,
     handler: Rc<H>,
     marker: PhantomData<M>,
+}
+
+impl<H: Handler<M>, M: 'static> Serve<H, M> {
+    pub(crate) fn new(handler: H) -> Serve<H, M> {
+        Serve { limit: DEFAULT_LIMIT, handler: Rc::new(handler), marker: PhantomData }
+    }
 }
 
 impl<H: Handler<M>, M: 'static> ProtocolFactory for Serve<H, M> {
