@@ -23,6 +23,12 @@ pub enum ArgumentError {
     NowhereToServe,
     /// The socket that was given is not a stream socket.
     NotAStreamSocket,
+    /// The descriptor that was given as a pipe is neither a pipe nor a FIFO, a socket or a character device.
+    NotAPipe,
+    /// The descriptor is to be read from, and is not open for reading.
+    NotReadable,
+    /// The descriptor is to be written to, and is not open for writing.
+    NotWritable,
 }
 
 impl fmt::Display for ArgumentError {
@@ -36,6 +42,11 @@ impl fmt::Display for ArgumentError {
             }
             ArgumentError::NowhereToServe => "Neither host/port nor sock were specified",
             ArgumentError::NotAStreamSocket => "A Stream Socket was expected",
+            ArgumentError::NotAPipe => {
+                "Pipe transport is only for pipes, sockets and character devices"
+            }
+            ArgumentError::NotReadable => "the descriptor is not open for reading",
+            ArgumentError::NotWritable => "the descriptor is not open for writing",
         })
     }
 }

@@ -11,6 +11,7 @@ mod linger;
 mod reading;
 mod writing;
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
@@ -24,7 +25,7 @@ use crate::lifecycle::{Life, LifeEvent, Reading, ReadingEvent, Writing};
 use linger::Linger;
 
 pub use crate::socket::Socket;
-pub use crate::wire::Wire;
+pub use crate::wire::{Directions, Wire};
 use crate::wire::is_nothing_now;
 
 /// Is told once when a connection is gone: `connection_lost` was delivered and its wire is closed.
@@ -95,7 +96,7 @@ pub fn open<W: Wire>(
         paused_since: Cell::new(u64::MAX),
         cause: Cell::new(None),
         peername: RefCell::new(options.peername),
-        sockname: Cell::new(None),
+        kept: Cell::new(None),
         hung_up: Cell::new(false),
         closed: Waiters::new(),
         flushed: Waiters::new(),
@@ -108,6 +109,8 @@ pub fn open<W: Wire>(
         let peername = wire.peername();
         *connection.peername.borrow_mut() = peername;
     }
+    connection.reading.set(Reading::of(wire.directions()));
+    connection.writing.set(Writing::of(wire.directions()));
     *connection.wire.borrow_mut() = Some(wire);
     if let Err(error) = handle.queue(connection.clone()) {
         connection.close_wire();
@@ -159,12 +162,18 @@ struct Connection<W: Wire> {
     cause: Cell<Option<Cause>>,
     peername: RefCell<Option<Address>>,
     /// Kept when the wire is closed, which knows it until then.
-    sockname: Cell<Option<Box<Address>>>,
+    kept: Cell<Option<Box<Kept>>>,
     /// Whether the peer had hung up when the wire was closed.
     hung_up: Cell<bool>,
     at_greeting: Cell<Option<Box<Greeted>>>,
     attached: Cell<Option<(Rc<dyn Attached>, usize)>>,
     linger: Cell<Option<Box<Linger>>>,
+}
+
+/// What is known of a wire that is closed.
+struct Kept {
+    sockname: Option<Address>,
+    extra_info: Option<Rc<dyn Any>>,
 }
 
 impl<W: Wire> Connection<W> {
@@ -190,9 +199,11 @@ impl<W: Wire> Connection<W> {
     fn update_interest(&self) {
         let life = self.life.get();
         let reads = match life {
-            Life::Opening | Life::Open => self.reading.get() == Reading::Flowing,
+            Life::Opening | Life::Open if self.reading.get() == Reading::Flowing => true,
+            // Whether the reader of a pipe is there still.
+            Life::Opening | Life::Open | Life::Draining => self.reading.get() == Reading::Absent,
             Life::Lingering => true,
-            Life::Draining | Life::Losing | Life::Lost => false,
+            Life::Losing | Life::Lost => false,
         };
         let writes = self.refused.get() && life.takes_bytes();
         let interest = match (reads, writes) {

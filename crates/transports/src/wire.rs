@@ -1,7 +1,9 @@
 //! The operations a stream transport needs of what carries its bytes.
 
+use std::any::Any;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 
 use tidegate_protocols::Address;
 use tidegate_reactor::Interest;
@@ -62,7 +64,15 @@ pub trait Wire: 'static {
         true
     }
 
+    /// Which directions there are; both unless overridden.
+    fn directions(&self) -> Directions {
+        Directions::Both
+    }
+
     /// Says which directions the watcher wants to hear of from now on.
+    ///
+    /// A wire that is [for writing only](Directions::WriteOnly) is asked for reading too: it is readable when it
+    /// finds that its reader is gone.
     fn set_interest(&self, interest: Interest);
 
     /// Whether the peer was seen to hang up.
@@ -85,6 +95,23 @@ pub trait Wire: 'static {
     fn sockname(&self) -> Option<Address> {
         None
     }
+
+    /// What else is known, if anything: one value, which
+    /// [`get_extra_info`](tidegate_protocols::Transport::get_extra_info) finds by its type, also after the loss.
+    fn extra_info(&self) -> Option<Rc<dyn Any>> {
+        None
+    }
+}
+
+/// The directions that a wire has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directions {
+    /// Reading and writing, each of which ends by itself.
+    Both,
+    /// The read end of a pipe. Where the stream ends, the connection does.
+    ReadOnly,
+    /// The write end of a pipe. The end of writing is the connection's own.
+    WriteOnly,
 }
 
 /// Whether an error of a wire only says that it is not ready.

@@ -13,7 +13,7 @@ use tidegate_protocols::{
     TransportStatistics, Waiter, WithProtocolError, WriteLimits,
 };
 
-use super::{Connection, Wire};
+use super::{Connection, Kept, Wire};
 use crate::lifecycle::{Life, Reading, ReadingEvent, Writing};
 
 impl<W: Wire> RawTransport for Connection<W> {
@@ -146,12 +146,7 @@ impl<W: Wire> RawTransport for Connection<W> {
     fn sockname(&self) -> Option<Address> {
         match self.ask_wire(Wire::sockname) {
             Some(live) => live,
-            None => {
-                let kept = self.sockname.take();
-                let sockname = kept.as_deref().cloned();
-                self.sockname.set(kept);
-                sockname
-            }
+            None => self.kept(|kept| kept.sockname.clone()),
         }
     }
 
@@ -161,7 +156,11 @@ impl<W: Wire> RawTransport for Connection<W> {
         } else if wanted == TypeId::of::<SockName>() {
             self.sockname().map(|address| Rc::new(SockName(address)) as Rc<dyn Any>)
         } else {
-            None
+            let own = match self.ask_wire(Wire::extra_info) {
+                Some(live) => live,
+                None => self.kept(|kept| kept.extra_info.clone()),
+            };
+            own.filter(|own| (**own).type_id() == wanted)
         }
     }
 
@@ -203,6 +202,14 @@ impl<W: Wire> Drop for CloseIfLost<'_, W> {
 }
 
 impl<W: Wire> Connection<W> {
+    /// Looks at what was kept of a wire that is gone.
+    fn kept<R>(&self, look: impl FnOnce(&Kept) -> Option<R>) -> Option<R> {
+        let kept = self.kept.take();
+        let found = kept.as_deref().and_then(look);
+        self.kept.set(kept);
+        found
+    }
+
     fn reading_event(&self, event: ReadingEvent) {
         if self.life.get().is_closing() {
             return;
