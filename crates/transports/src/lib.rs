@@ -5,7 +5,10 @@
 //! to sockets: [`create_connection`] opens a connection, [`create_server`] accepts them,
 //! [`connect_accepted_socket`] takes over one that was accepted elsewhere.
 //!
-//! Below those three there is one stream transport for every kind of descriptor, in [`stream`]; whoever
+//! [`connect_read_pipe`] and [`connect_write_pipe`] do the same with pipes and whatever is like them,
+//! [`connect_stdin`], [`connect_stdout`] and [`connect_stderr`] with the program's own streams.
+//!
+//! Below those there is one stream transport for every kind of descriptor, in [`stream`]; whoever
 //! carries bytes over a medium of their own implements [`stream::Wire`] and gets everything else.
 
 #![forbid(unsafe_code)]
@@ -20,8 +23,10 @@ mod factory;
 mod happy_eyeballs;
 mod lifecycle;
 mod opening;
+mod pipe;
 mod server;
 mod socket;
+mod stdio;
 pub mod stream;
 mod tcp;
 mod wire;
@@ -33,5 +38,9 @@ pub use create_server::{CreateServer, create_server};
 pub use errors::{ArgumentError, BindError, ConnectError, ServerError};
 pub use factory::{ConnectionFactory, ProtocolFactory};
 pub use opening::Connecting;
+pub use pipe::{
+    ConnectPipe, PipeEnds, Reading, Writing, connect_pipes, connect_read_pipe, connect_write_pipe,
+};
 pub use server::{Server, ServerSocket, ServerStatistics};
 pub use socket::Socket;
+pub use stdio::{Standard, connect_stderr, connect_stdin, connect_stdout};

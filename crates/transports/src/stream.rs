@@ -25,8 +25,8 @@ use crate::lifecycle::{Life, LifeEvent, Reading, ReadingEvent, Writing};
 use linger::Linger;
 
 pub use crate::socket::Socket;
-pub use crate::wire::{Directions, Wire};
 use crate::wire::is_nothing_now;
+pub use crate::wire::{Directions, Wire};
 
 /// Is told once when a connection is gone: `connection_lost` was delivered and its wire is closed.
 ///
