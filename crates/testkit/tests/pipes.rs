@@ -1,6 +1,6 @@
 //! The conformance suite over pairs of pipes: whole and a byte at a time, plain and under a layer.
 
-use std::io;
+use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
 
 use tidegate_protocols::layer::Transparent;
@@ -42,7 +42,7 @@ impl Ground for Pipes {
 
     fn connect(&self, left: Box<dyn Protocol>, right: Box<dyn Protocol>) -> Connecting {
         let connected = || {
-            let ((heard, says), (hears, said)) = (io::pipe()?, io::pipe()?);
+            let ((heard, says), (hears, said)) = (small_pipe()?, small_pipe()?);
             let left = self.open(heard.into(), said.into(), left)?;
             Ok((left, self.open(hears.into(), says.into(), right)?))
         };
@@ -56,6 +56,30 @@ impl Ground for Pipes {
             bytes_at_a_time: self.bytes_at_a_time,
             ..Capabilities::default()
         }
+    }
+}
+
+/// A pipe with little room, so that what is written soon waits.
+fn small_pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let pipe = io::pipe()?;
+    room::shrink(&pipe.1)?;
+    Ok(pipe)
+}
+
+/// Where the room can be chosen.
+#[cfg(target_os = "linux")]
+mod room {
+    pub(crate) fn shrink(pipe: impl std::os::fd::AsFd) -> std::io::Result<()> {
+        rustix::pipe::fcntl_setpipe_size(pipe, 4096)?;
+        Ok(())
+    }
+}
+
+/// Where it cannot.
+#[cfg(not(target_os = "linux"))]
+mod room {
+    pub(crate) fn shrink(_: impl std::os::fd::AsFd) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
