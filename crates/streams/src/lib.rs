@@ -9,6 +9,8 @@
 //! |---|---|
 //! | connect | [`open_connection`], [`open_unix_connection`] |
 //! | serve | [`start_server`], [`start_unix_server`] |
+//! | read from a pipe, or write to one | [`open_read_pipe`], [`open_write_pipe`], [`open_pipes`] |
+//! | read standard input, write standard output | [`open_stdin`], [`open_stdout`], [`open_stderr`] |
 //! | give a connection to a crate of the futures ecosystem | [`StreamPair`] |
 //! | feed a reader yourself | [`StreamReader::new`], [`Feeder`] |
 //!
@@ -52,6 +54,7 @@ mod io_traits;
 mod lines;
 mod link;
 mod open;
+mod pipes;
 mod protocol;
 mod reader;
 mod run;
@@ -71,6 +74,10 @@ pub use lines::Lines;
 pub use open::{
     DEFAULT_LIMIT, OpenConnection, Serve, StartServer, StreamLimit, Streams, open_connection,
     start_server,
+};
+pub use pipes::{
+    OpenPipe, ReadStream, WriteStream, open_pipes, open_read_pipe, open_stderr, open_stdin,
+    open_stdout, open_write_pipe,
 };
 pub use protocol::StreamReaderProtocol;
 pub use reader::StreamReader;

@@ -28,6 +28,8 @@ pub(crate) struct Link {
     pub(crate) failure_told: Cell<bool>,
     /// Somebody has the transport and may close it: it has to be asked from now on.
     pub(crate) handed_out: Cell<bool>,
+    /// There is no writer and never was one: the reader's end closes the connection.
+    pub(crate) reader_closes: Cell<bool>,
 }
 
 /// What the streams still have to do with their connection.
@@ -52,6 +54,7 @@ impl Link {
             alarmed: Cell::new(false),
             failure_told: Cell::new(false),
             handed_out: Cell::new(false),
+            reader_closes: Cell::new(false),
         }
     }
 
@@ -100,6 +103,16 @@ impl Link {
     pub(crate) fn has_read(&self) {
         if self.inbox.paused.get() && self.inbox.is_below() {
             self.go_on();
+        }
+    }
+
+    /// Nobody reads any more.
+    pub(crate) fn reader_dropped(&self) {
+        if self.reader_closes.get()
+            && self.bond.get() != Bond::Detached
+            && let Some(transport) = self.transport()
+        {
+            transport.close();
         }
     }
 

@@ -123,7 +123,7 @@ impl<H: Handler<M>, M: 'static, P> StreamLimit for CreateServer<Serve<H, M>, P> 
 /// What [`open_connection`] makes of its connection: a reader and a writer.
 #[derive(Debug)]
 pub struct Streams {
-    limit: usize,
+    pub(crate) limit: usize,
 }
 
 impl Streams {

@@ -28,7 +28,8 @@ use crate::until::{AtEnd, ReadUntil};
 ///
 /// Data that came before the connection was lost is read first; then reads answer the error.
 ///
-/// Dropping it is harmless: what still comes is discarded. The asyncio counterpart is `asyncio.StreamReader`.
+/// Dropping it is harmless: what still comes is discarded. Where there is no writer, as of a
+/// [pipe](crate::open_read_pipe), that closes the connection. The asyncio counterpart is `asyncio.StreamReader`.
 ///
 /// # Cancel safety
 ///
@@ -403,6 +404,7 @@ impl Drop for StreamReader {
     fn drop(&mut self) {
         self.link.inbox.abandon();
         self.link.go_on();
+        self.link.reader_dropped();
     }
 }
 

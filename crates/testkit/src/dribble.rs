@@ -1,11 +1,13 @@
 //! A wire that carries only a few bytes at a time.
 
+use std::any::Any;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 
 use tidegate_protocols::Address;
 use tidegate_reactor::Interest;
-use tidegate_transports::stream::Wire;
+use tidegate_transports::stream::{Directions, Wire};
 
 /// Another wire, of which each read and each write moves only so many bytes.
 ///
@@ -86,6 +88,10 @@ impl<W: Wire> Wire for Dribble<W> {
         self.wire.can_write_eof()
     }
 
+    fn directions(&self) -> Directions {
+        self.wire.directions()
+    }
+
     fn set_interest(&self, interest: Interest) {
         self.wire.set_interest(interest);
     }
@@ -108,5 +114,9 @@ impl<W: Wire> Wire for Dribble<W> {
 
     fn sockname(&self) -> Option<Address> {
         self.wire.sockname()
+    }
+
+    fn extra_info(&self) -> Option<Rc<dyn Any>> {
+        self.wire.extra_info()
     }
 }

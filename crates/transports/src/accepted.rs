@@ -8,7 +8,7 @@ use tidegate_protocols::{Layer, Layered, Protocol, Serves, WriteLimits};
 use tidegate_reactor::LoopHandle;
 
 use crate::factory::ConnectionFactory;
-use crate::opening::{Choices, Connected, Connecting};
+use crate::opening::{Carrier, Choices, Connected, Connecting};
 use crate::{tcp, unix};
 
 /// Takes over a connection that was accepted outside of the loop, as its server side.
@@ -134,7 +134,8 @@ impl<F: ConnectionFactory> IntoFuture for ConnectAcceptedSocket<F> {
                 0 => tcp::adopt(&descriptor)?,
                 _ => unix::adopt(&descriptor)?,
             }
-            Ok((LoopHandle::current()?, Connected { descriptor, peername: None, host: None }))
+            let carrier = Carrier::Socket(descriptor);
+            Ok((LoopHandle::current()?, Connected { carrier, peername: None, host: None }))
         };
         Connecting::new(self.factory, self.choices, dialling)
     }

@@ -13,7 +13,7 @@ use crate::addresses::{Candidate, Family, Place, Target, Wanted, empty_answer};
 use crate::errors::{ArgumentError, ConnectError};
 use crate::factory::ConnectionFactory;
 use crate::happy_eyeballs::{interleave, staggered_race};
-use crate::opening::{Choices, Connected, Connecting};
+use crate::opening::{Carrier, Choices, Connected, Connecting};
 use crate::tcp;
 
 /// How much later the next address is tried while an attempt is still undecided: 250 ms.
@@ -260,13 +260,13 @@ async fn dial(route: Route, sock: Option<OwnedFd>) -> io::Result<(LoopHandle, Co
         None if route.to.is_nowhere() => return Err(ArgumentError::NowhereToConnect.into()),
         Some(descriptor) => {
             tcp::adopt(&descriptor)?;
-            Connected { descriptor, peername: None, host: None }
+            Connected { carrier: Carrier::Socket(descriptor), peername: None, host: None }
         }
         None => {
             let handle = LoopHandle::current()?;
             let (descriptor, address) = route.follow(&handle).await?;
             let peername = Some(Address::Inet(address));
-            Connected { descriptor, peername, host: route.to.host() }
+            Connected { carrier: Carrier::Socket(descriptor), peername, host: route.to.host() }
         }
     };
     Ok((LoopHandle::current()?, connected))

@@ -32,6 +32,12 @@ pub enum ArgumentError {
     NotAUnixSocket,
     /// The permissions of a socket file are no permissions, or there is no file that is made.
     SocketFileMode,
+    /// The descriptor that was given as a pipe is neither a pipe nor a FIFO, a socket or a character device.
+    NotAPipe,
+    /// The descriptor is to be read from, and is not open for reading.
+    NotReadable,
+    /// The descriptor is to be written to, and is not open for writing.
+    NotWritable,
 }
 
 impl fmt::Display for ArgumentError {
@@ -51,6 +57,11 @@ impl fmt::Display for ArgumentError {
             ArgumentError::SocketFileMode => {
                 "mode is at most 0o777, and only for a socket file that is made"
             }
+            ArgumentError::NotAPipe => {
+                "Pipe transport is only for pipes, sockets and character devices"
+            }
+            ArgumentError::NotReadable => "the descriptor is not open for reading",
+            ArgumentError::NotWritable => "the descriptor is not open for writing",
         })
     }
 }

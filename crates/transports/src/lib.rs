@@ -6,6 +6,9 @@
 //! [`connect_accepted_socket`] takes over one that was accepted elsewhere. [`create_unix_connection`] and
 //! [`create_unix_server`] do the same over Unix sockets, which can pass descriptors.
 //!
+//! [`connect_read_pipe`] and [`connect_write_pipe`] do the same with pipes and whatever is like them,
+//! [`connect_stdin`], [`connect_stdout`] and [`connect_stderr`] with the program's own streams.
+//!
 //! Below those there is one stream transport for every kind of descriptor, in [`stream`]; whoever
 //! carries bytes over a medium of their own implements [`stream::Wire`] and gets everything else.
 
@@ -22,8 +25,10 @@ mod happy_eyeballs;
 mod kind;
 mod lifecycle;
 mod opening;
+mod pipe;
 mod server;
 mod socket;
+mod stdio;
 pub mod stream;
 mod tcp;
 mod unix;
@@ -36,8 +41,12 @@ pub use create_server::{CreateServer, Places, create_server};
 pub use errors::{ArgumentError, BindError, ConnectError, ServerError};
 pub use factory::{ConnectionFactory, ProtocolFactory};
 pub use opening::Connecting;
+pub use pipe::{
+    ConnectPipe, PipeEnds, Reading, Writing, connect_pipes, connect_read_pipe, connect_write_pipe,
+};
 pub use server::{Server, ServerSocket, ServerStatistics};
 pub use socket::Socket;
+pub use stdio::{Standard, connect_stderr, connect_stdin, connect_stdout};
 pub use unix::{
     CreateUnixConnection, CreateUnixServer, TruncatedFds, UnixError, UnixPath, UnixPlace,
     UnixReason, UnixRoute, create_unix_connection, create_unix_server,

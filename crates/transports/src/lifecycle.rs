@@ -10,6 +10,8 @@
 //!                       └── Fail (from every state above) ────┘
 //! ```
 
+use crate::wire::Directions;
+
 /// Where a connection stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -89,7 +91,7 @@ impl Life {
 ///   NotYet ─────────▶ Flowing ◀──────▶ Paused      End (from every state) ──▶ Ended
 ///     ▲ │ Pause                Resume    ▲
 ///     │ ▼                                │
-///   Held ────────────────────────────────┘ Start
+///   Held ────────────────────────────────┘ Start          Absent (nothing leads in or out)
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
@@ -103,6 +105,8 @@ pub(crate) enum Reading {
     Paused,
     /// The stream has ended, or the connection.
     Ended,
+    /// There is no such direction: what is found in it says that the reader of a pipe is gone.
+    Absent,
 }
 
 /// What can happen to the reading direction.
@@ -119,6 +123,14 @@ pub(crate) enum ReadingEvent {
 }
 
 impl Reading {
+    /// The state of a new connection.
+    pub(crate) fn of(directions: Directions) -> Reading {
+        match directions {
+            Directions::Both | Directions::ReadOnly => Reading::NotYet,
+            Directions::WriteOnly => Reading::Absent,
+        }
+    }
+
     /// The state that follows; an event that means nothing in a state leaves it as it is.
     pub(crate) fn on(self, event: ReadingEvent) -> Reading {
         use Reading::*;
@@ -130,6 +142,7 @@ impl Reading {
             (Held, On::Resume) => NotYet,
             (Flowing, On::Pause) => Paused,
             (Paused, On::Resume) => Flowing,
+            (Absent, _) => Absent,
             (_, On::End) => Ended,
             (same, _) => same,
         }
@@ -145,6 +158,18 @@ pub(crate) enum Writing {
     Finishing,
     /// The peer has been told the end.
     Finished,
+    /// There is no such direction.
+    Absent,
+}
+
+impl Writing {
+    /// The state of a new connection.
+    pub(crate) fn of(directions: Directions) -> Writing {
+        match directions {
+            Directions::Both | Directions::WriteOnly => Writing::Open,
+            Directions::ReadOnly => Writing::Absent,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -194,5 +219,17 @@ mod tests {
         assert_eq!(row(ReadingEvent::Resume), [NotYet, NotYet, Flowing, Flowing, Ended]);
         // T-16: nothing leads out of the end
         assert_eq!(row(ReadingEvent::End), [Ended; 5]);
+    }
+
+    // P-21: no event makes a direction that is not there.
+    #[test]
+    fn a_direction_that_is_absent_stays_so() {
+        use ReadingEvent::*;
+        for event in [Start, Pause, Resume, End] {
+            assert_eq!(Reading::of(Directions::WriteOnly).on(event), Reading::Absent);
+        }
+        assert_eq!(Writing::of(Directions::ReadOnly), Writing::Absent);
+        assert_eq!(Writing::of(Directions::Both), Writing::of(Directions::WriteOnly));
+        assert_eq!(Reading::of(Directions::Both), Reading::of(Directions::ReadOnly));
     }
 }

@@ -16,10 +16,12 @@ use tidegate_reactor::{Interest, LoopHandle};
 
 use crate::factory::ConnectionFactory;
 use crate::kind::Kind;
-use crate::stream::StreamOptions;
+use crate::pipe::{Ends, PipeEnds};
+use crate::stream::{self, StreamOptions};
 
-/// The future of [`create_connection`](crate::create_connection) and
-/// [`connect_accepted_socket`](crate::connect_accepted_socket).
+/// The future of [`create_connection`](crate::create_connection),
+/// [`connect_accepted_socket`](crate::connect_accepted_socket), [`connect_read_pipe`](crate::connect_read_pipe) and
+/// their kin.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Connecting<F: ConnectionFactory> {
     factory: Option<F>,
@@ -28,13 +30,13 @@ pub struct Connecting<F: ConnectionFactory> {
 }
 
 enum Stage<K> {
-    /// To a connected socket.
+    /// To a connected socket, or to pipes that were found fit.
     Dialling(Pin<Box<dyn Future<Output = Dialled>>>),
     /// From there to a protocol that was greeted.
     Opening(Opening, Option<K>),
 }
 
-/// A connected socket, and the loop that it will belong to.
+/// What was connected, and the loop that it will belong to.
 type Dialled = io::Result<(LoopHandle, Connected)>;
 
 impl<F: ConnectionFactory> Connecting<F> {
@@ -106,9 +108,17 @@ impl Choices {
     }
 }
 
-/// A connected socket that becomes a transport.
+/// What becomes the wire of a transport.
+pub(crate) enum Carrier {
+    /// A connected socket.
+    Socket(OwnedFd),
+    /// The ends of pipes.
+    Pipe(Ends),
+}
+
+/// A connection that becomes a transport.
 pub(crate) struct Connected {
-    pub(crate) descriptor: OwnedFd,
+    pub(crate) carrier: Carrier,
     pub(crate) peername: Option<Address>,
     /// Whom the layers take the peer for.
     pub(crate) host: Option<String>,
@@ -127,16 +137,14 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// Opens a stream transport over the socket, which is closed on every error.
+    /// Opens a stream transport over the carrier, which is closed on every error.
     pub(crate) fn start(
         handle: &LoopHandle,
         connected: Connected,
         protocol: Box<dyn Protocol>,
         choices: Choices,
     ) -> io::Result<Opening> {
-        let Connected { descriptor, peername, host } = connected;
-        let kind = Kind::of(&descriptor, peername.as_ref());
-
+        let Connected { carrier, peername, host } = connected;
         let verdict = Rc::new(Verdict { outcome: Cell::new(None), waiters: Waiters::new() });
         let teller = Teller(Some(verdict.clone()));
         let mut options = StreamOptions {
@@ -154,8 +162,23 @@ impl Opening {
             options.greeted = Some(Box::new(move |transport| teller.tell(Ok(transport.clone()))));
             protocol
         };
-        let wire =
-            kind.open(handle, descriptor, choices.receive_fds, Interest::NONE, protocol, options)?;
+        let wire = match carrier {
+            Carrier::Socket(descriptor) => {
+                let kind = Kind::of(&descriptor, options.peername.as_ref());
+                kind.open(
+                    handle,
+                    descriptor,
+                    choices.receive_fds,
+                    Interest::NONE,
+                    protocol,
+                    options,
+                )?
+            }
+            Carrier::Pipe(ends) => {
+                let make = |watcher| PipeEnds::open(handle, ends, watcher);
+                stream::open(handle, make, protocol, options)?
+            }
+        };
         Ok(Opening { wire, verdict, waiter: Waiter::new(), layered, taken: false })
     }
 }

@@ -11,13 +11,13 @@ mod linger;
 mod reading;
 mod writing;
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 
 use tidegate_protocols::{
-    Address, Cause, Owed, PeerCredentials, Protocol, Slot, Transport, Waiters, WriteBuffer,
-    WriteLimits,
+    Address, Cause, Owed, Protocol, Slot, Transport, Waiters, WriteBuffer, WriteLimits,
 };
 use tidegate_reactor::{Deferred, Interest, LoopHandle, OfferReason, Queued, Readiness, Watcher};
 
@@ -26,8 +26,8 @@ use linger::Linger;
 
 pub use crate::socket::Socket;
 pub use crate::unix::UnixSocket;
-pub use crate::wire::Wire;
 use crate::wire::is_nothing_now;
+pub use crate::wire::{Directions, Wire};
 
 /// Is told once when a connection is gone: `connection_lost` was delivered and its wire is closed.
 ///
@@ -110,6 +110,8 @@ pub fn open<W: Wire>(
         let peername = wire.peername();
         *connection.peername.borrow_mut() = peername;
     }
+    connection.reading.set(Reading::of(wire.directions()));
+    connection.writing.set(Writing::of(wire.directions()));
     *connection.wire.borrow_mut() = Some(wire);
     if let Err(error) = handle.queue(connection.clone()) {
         connection.close_wire();
@@ -160,6 +162,7 @@ struct Connection<W: Wire> {
     paused_since: Cell<u64>,
     cause: Cell<Option<Cause>>,
     peername: RefCell<Option<Address>>,
+    /// Kept when the wire is closed, which knows it until then.
     kept: Cell<Option<Box<Kept>>>,
     /// Whether the peer had hung up when the wire was closed.
     hung_up: Cell<bool>,
@@ -168,10 +171,10 @@ struct Connection<W: Wire> {
     linger: Cell<Option<Box<Linger>>>,
 }
 
-/// What is kept when the wire is closed, which knows it until then.
+/// What is known of a wire that is closed.
 struct Kept {
     sockname: Option<Address>,
-    credentials: Option<PeerCredentials>,
+    extra_info: Option<Rc<dyn Any>>,
 }
 
 impl<W: Wire> Connection<W> {
@@ -197,9 +200,11 @@ impl<W: Wire> Connection<W> {
     fn update_interest(&self) {
         let life = self.life.get();
         let reads = match life {
-            Life::Opening | Life::Open => self.reading.get() == Reading::Flowing,
+            Life::Opening | Life::Open if self.reading.get() == Reading::Flowing => true,
+            // Whether the reader of a pipe is there still.
+            Life::Opening | Life::Open | Life::Draining => self.reading.get() == Reading::Absent,
             Life::Lingering => true,
-            Life::Draining | Life::Losing | Life::Lost => false,
+            Life::Losing | Life::Lost => false,
         };
         let writes = self.refused.get() && life.takes_bytes();
         let interest = match (reads, writes) {

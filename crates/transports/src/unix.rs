@@ -12,7 +12,7 @@ use tidegate_reactor::{LoopHandle, sleep};
 use crate::connect::CreateConnection;
 use crate::errors::ArgumentError;
 use crate::factory::ConnectionFactory;
-use crate::opening::{Connected, Connecting};
+use crate::opening::{Carrier, Connected, Connecting};
 use crate::tcp;
 
 mod address;
@@ -143,11 +143,15 @@ async fn dial(path: UnixPath, sock: Option<OwnedFd>) -> io::Result<(LoopHandle, 
         (None, None) => return Err(ArgumentError::NeitherPathNorSocket.into()),
         (Some(descriptor), None) => {
             adopt(&descriptor)?;
-            Connected { descriptor, peername: None, host: None }
+            Connected { carrier: Carrier::Socket(descriptor), peername: None, host: None }
         }
         (None, Some(address)) => {
             let descriptor = connect(&address).await?;
-            Connected { descriptor, peername: Some(Address::Unix(address)), host: None }
+            Connected {
+                carrier: Carrier::Socket(descriptor),
+                peername: Some(Address::Unix(address)),
+                host: None,
+            }
         }
     };
     Ok((LoopHandle::current()?, connected))

@@ -1,9 +1,11 @@
 //! The operations a stream transport needs of what carries its bytes.
 
+use std::any::Any;
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
-use tidegate_protocols::{Address, PeerCredentials, SendFdsError};
+use tidegate_protocols::{Address, SendFdsError};
 use tidegate_reactor::Interest;
 
 /// What carries the bytes of a stream transport: a socket, or memory in tests.
@@ -86,7 +88,15 @@ pub trait Wire: 'static {
         true
     }
 
+    /// Which directions there are; both unless overridden.
+    fn directions(&self) -> Directions {
+        Directions::Both
+    }
+
     /// Says which directions the watcher wants to hear of from now on.
+    ///
+    /// A wire that is [for writing only](Directions::WriteOnly) is asked for reading too: it is readable when it
+    /// finds that its reader is gone.
     fn set_interest(&self, interest: Interest);
 
     /// Whether the peer was seen to hang up.
@@ -110,10 +120,22 @@ pub trait Wire: 'static {
         None
     }
 
-    /// Who the peer is, if it can be told.
-    fn peer_credentials(&self) -> Option<PeerCredentials> {
+    /// What else is known, if anything: one value, which
+    /// [`get_extra_info`](tidegate_protocols::Transport::get_extra_info) finds by its type, also after the loss.
+    fn extra_info(&self) -> Option<Rc<dyn Any>> {
         None
     }
+}
+
+/// The directions that a wire has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directions {
+    /// Reading and writing, each of which ends by itself.
+    Both,
+    /// The read end of a pipe. Where the stream ends, the connection does.
+    ReadOnly,
+    /// The write end of a pipe. The end of writing is the connection's own.
+    WriteOnly,
 }
 
 /// Whether an error of a wire only says that it is not ready.

@@ -1,9 +1,12 @@
 //! How a connection ends: closed, aborted, failed or forgotten, and then lost exactly once.
 
+use std::io;
+
+use rustix::io::Errno;
 use tidegate_protocols::{Cause, RawTransport};
 
-use super::{Connection, Wire};
-use crate::lifecycle::{Life, LifeEvent, ReadingEvent};
+use super::{Connection, Kept, Wire};
+use crate::lifecycle::{Life, LifeEvent, Reading, ReadingEvent, Writing};
 
 impl<W: Wire> Connection<W> {
     /// Closes: reading stops now, what was written is still sent, `connection_lost` follows.
@@ -13,6 +16,10 @@ impl<W: Wire> Connection<W> {
         }
         self.life.set(self.life.get().on(LifeEvent::Close));
         self.reading.set(self.reading.get().on(ReadingEvent::End));
+        if self.reading.get() == Reading::Absent {
+            // asyncio: unix_events.py takes nothing more for a pipe that closes, where a socket does.
+            self.writing.set(Writing::Finished);
+        }
         self.ask_wire(Wire::release);
         if !self.refused.get() {
             self.offer_buffer();
@@ -25,6 +32,15 @@ impl<W: Wire> Connection<W> {
             self.life.set(self.life.get().on(LifeEvent::Drained));
             self.queue_loss();
         }
+    }
+
+    /// The reader of a pipe is gone: what waits for it cannot be sent.
+    pub(super) fn peer_gone(&self) {
+        if !self.refused.get() {
+            self.offer_buffer();
+        }
+        let lost = !self.buffer.borrow().is_empty();
+        self.end_with(lost.then(|| io::Error::from(Errno::PIPE).into()));
     }
 
     /// Ends the connection with one last try to send, which is only made if nothing was refused before.
@@ -94,7 +110,7 @@ impl<W: Wire> Connection<W> {
     /// Closes the wire, drops the protocol, and tells whoever waits. It breaks every cycle through here.
     fn let_go(&self) {
         let face = self.face.take();
-        self.kept.set(self.keep());
+        self.keep();
         self.hung_up.set(self.peer_hung_up());
         self.close_wire();
         self.cancel_linger();
@@ -108,6 +124,15 @@ impl<W: Wire> Connection<W> {
         self.flushed.wake_all();
         self.closed.wake_all();
         drop(face);
+    }
+
+    /// Keeps what is known of the wire, which is to be closed.
+    fn keep(&self) {
+        let sockname = self.sockname();
+        let extra_info = self.ask_wire(Wire::extra_info).flatten();
+        if sockname.is_some() || extra_info.is_some() {
+            self.kept.set(Some(Box::new(Kept { sockname, extra_info })));
+        }
     }
 
     /// Closes the wire, unless a user is looking at its descriptor just now; it is closed after that.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_protocols::{
-    Address, Cause, Change, Flow, PeerCredentials, PeerName, Protocol, RawTransport, SockName,
-    Transport, TransportStatistics, Waiter, WithProtocolError, WriteLimits,
+    Address, Cause, Change, Flow, PeerName, Protocol, RawTransport, SockName, Transport,
+    TransportStatistics, Waiter, WithProtocolError, WriteLimits,
 };
 
 use super::{Connection, Kept, Wire};
@@ -154,7 +154,7 @@ impl<W: Wire> RawTransport for Connection<W> {
     fn sockname(&self) -> Option<Address> {
         match self.ask_wire(Wire::sockname) {
             Some(live) => live,
-            None => self.ask_kept(|kept| kept.sockname.clone()),
+            None => self.kept(|kept| kept.sockname.clone()),
         }
     }
 
@@ -163,10 +163,12 @@ impl<W: Wire> RawTransport for Connection<W> {
             self.peername().map(|address| Rc::new(PeerName(address)) as Rc<dyn Any>)
         } else if wanted == TypeId::of::<SockName>() {
             self.sockname().map(|address| Rc::new(SockName(address)) as Rc<dyn Any>)
-        } else if wanted == TypeId::of::<PeerCredentials>() {
-            self.peer_credentials().map(|peer| Rc::new(peer) as Rc<dyn Any>)
         } else {
-            None
+            let own = match self.ask_wire(Wire::extra_info) {
+                Some(live) => live,
+                None => self.kept(|kept| kept.extra_info.clone()),
+            };
+            own.filter(|own| (**own).type_id() == wanted)
         }
     }
 
@@ -208,24 +210,12 @@ impl<W: Wire> Drop for CloseIfLost<'_, W> {
 }
 
 impl<W: Wire> Connection<W> {
-    /// What is to be known of the wire once it is closed.
-    pub(super) fn keep(&self) -> Option<Box<Kept>> {
-        let kept = Kept { sockname: self.sockname(), credentials: self.peer_credentials() };
-        (kept.sockname.is_some() || kept.credentials.is_some()).then(|| Box::new(kept))
-    }
-
-    fn peer_credentials(&self) -> Option<PeerCredentials> {
-        match self.ask_wire(Wire::peer_credentials) {
-            Some(live) => live,
-            None => self.ask_kept(|kept| kept.credentials),
-        }
-    }
-
-    fn ask_kept<R>(&self, ask: impl FnOnce(&Kept) -> Option<R>) -> Option<R> {
+    /// Looks at what was kept of a wire that is gone.
+    fn kept<R>(&self, look: impl FnOnce(&Kept) -> Option<R>) -> Option<R> {
         let kept = self.kept.take();
-        let answer = kept.as_deref().and_then(ask);
+        let found = kept.as_deref().and_then(look);
         self.kept.set(kept);
-        answer
+        found
     }
 
     fn reading_event(&self, event: ReadingEvent) {

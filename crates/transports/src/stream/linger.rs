@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidegate_reactor::TimerHandle;
 
 use super::{Connection, Wire, is_nothing_now};
-use crate::lifecycle::{Life, LifeEvent, Writing};
+use crate::lifecycle::{Life, LifeEvent, Reading, Writing};
 
 /// How much longer a closed connection reads.
 pub(super) struct Linger {
@@ -24,6 +24,11 @@ impl<W: Wire> Connection<W> {
     pub(super) fn close_and_linger(&self, bytes: usize, time: Duration) {
         if self.life.get().is_closing() {
             return;
+        }
+        let has_both =
+            self.reading.get() != Reading::Absent && self.writing.get() != Writing::Absent;
+        if !has_both {
+            return self.close_gently();
         }
         self.linger.set(Some(Box::new(Linger { left: bytes, time, timer: None })));
         self.close_gently();

@@ -2,11 +2,12 @@
 
 use std::io;
 
+use rustix::io::Errno;
 use tidegate_protocols::{AtEof, Cause, Incoming, Lent, Outcome, Protocol, ReadSource};
 use tidegate_reactor::{READ_SIZE, Report, SharedBuffer};
 
 use super::{Connection, Wire};
-use crate::lifecycle::{Life, Reading, ReadingEvent};
+use crate::lifecycle::{Life, LifeEvent, Reading, ReadingEvent, Writing};
 
 impl<W: Wire> Connection<W> {
     /// Lets the protocol make one read.
@@ -15,7 +16,7 @@ impl<W: Wire> Connection<W> {
             return self.discard();
         }
         if self.life.get() != Life::Open || self.reading.get() != Reading::Flowing {
-            return;
+            return self.readable_unasked();
         }
         let Some(face) = self.face() else { return };
         let mut source = Reader { connection: self, buffer: None };
@@ -41,7 +42,7 @@ impl<W: Wire> Connection<W> {
         match outcome {
             Outcome::Data(_) | Outcome::Nothing => {}
             Outcome::Eof => self.on_eof(),
-            Outcome::Failed(error) => self.fatal("Fatal read error on stream transport", error),
+            Outcome::Failed(error) => self.read_failed(error),
             // One that has closed or aborted instead owes no read.
             Outcome::Unread if self.life.get() != Life::Open => {}
             Outcome::Unread => {
@@ -59,6 +60,28 @@ impl<W: Wire> Connection<W> {
         }
     }
 
+    /// The wire is readable, and nobody reads: of a pipe that is only written to it says that its reader is gone.
+    #[cold]
+    fn readable_unasked(&self) {
+        if self.reading.get() == Reading::Absent {
+            self.peer_gone();
+        }
+    }
+
+    /// A read has failed, and with it the connection.
+    fn read_failed(&self, error: io::Error) {
+        let cause = Cause::from(error);
+        let expected = match self.writing.get() {
+            // asyncio: unix_events.py expects this one alone, which a terminal gives whose other side is closed.
+            Writing::Absent => cause.raw_os_error() == Some(Errno::IO.raw_os_error()),
+            _ => cause.is_os_error(),
+        };
+        if !expected {
+            self.report_soon("Fatal read error on stream transport", &cause);
+        }
+        self.end_with(Some(cause));
+    }
+
     /// The peer has sent everything.
     fn on_eof(&self) {
         if self.life.get() != Life::Open {
@@ -66,9 +89,17 @@ impl<W: Wire> Connection<W> {
         }
         let Some(face) = self.face() else { return };
         self.reading.set(self.reading.get().on(ReadingEvent::End));
+        let is_all = self.writing.get() == Writing::Absent;
+        if is_all {
+            // asyncio: unix_events.py closes a pipe before it tells of the end.
+            self.life.set(self.life.get().on(LifeEvent::Close));
+        }
         self.update_interest();
         let lent = self.slot.lend(|protocol| protocol.eof_received(&face));
-        if let Some(AtEof::Close) = self.came_home("eof_received", lent) {
+        let answer = self.came_home("eof_received", lent);
+        if is_all {
+            self.finish_close();
+        } else if let Some(AtEof::Close) = answer {
             self.close_gently();
         }
     }
@@ -120,9 +151,13 @@ impl<W: Wire> Connection<W> {
     /// the loop's next batch, before the loss.
     pub(super) fn report_unless_os(&self, message: &'static str, cause: &Cause) {
         // asyncio: selector_events.py _fatal_error keeps those to itself.
-        if cause.is_os_error() {
-            return;
+        if !cause.is_os_error() {
+            self.report_soon(message, cause);
         }
+    }
+
+    /// Tells the exception handler of an error, on a fresh stack.
+    fn report_soon(&self, message: &'static str, cause: &Cause) {
         let (connection, cause) = (self.share(), cause.clone());
         // A loop that is closed has nobody to tell.
         let _closed = self.handle.call_soon(move || connection.report(message, cause));

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use tidegate_protocols::{Flow, FlowEvent, Notice, Owed, SendFdsError};
 
 use super::{Connection, Wire, is_nothing_now};
-use crate::lifecycle::{Life, Writing};
+use crate::lifecycle::{Life, Reading, Writing};
 
 /// Unoffered bytes are offered at once when they reach this.
 const OFFER_AT: usize = 64 * 1024;
@@ -379,7 +379,8 @@ impl<W: Wire> Connection<W> {
 
     /// Ends the writing direction, once what was written before is sent.
     pub(super) fn end_writing(&self) -> io::Result<()> {
-        if self.life.get().is_closing() || self.writing.get() != Writing::Open {
+        let has_ended = matches!(self.writing.get(), Writing::Finishing | Writing::Finished);
+        if self.life.get().is_closing() || has_ended {
             return Ok(());
         }
         if !self.ask_wire(Wire::can_write_eof).unwrap_or(false) {
@@ -387,6 +388,11 @@ impl<W: Wire> Connection<W> {
                 io::ErrorKind::Unsupported,
                 "this transport cannot write EOF",
             ));
+        }
+        if self.reading.get() == Reading::Absent {
+            // asyncio: unix_events.py has one end for both.
+            self.close_gently();
+            return Ok(());
         }
         if !self.refused.get() {
             self.offer_buffer();

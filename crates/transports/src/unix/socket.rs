@@ -1,5 +1,6 @@
 //! A connected Unix socket as a wire: a socket that can pass descriptors.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -268,8 +269,9 @@ impl Wire for UnixSocket {
         self.socket.sockname()
     }
 
-    fn peer_credentials(&self) -> Option<PeerCredentials> {
-        system::peer_credentials(self.socket.owned().as_fd())
+    fn extra_info(&self) -> Option<Rc<dyn Any>> {
+        let peer = system::peer_credentials(self.socket.owned().as_fd())?;
+        Some(Rc::new(peer))
     }
 }
 
