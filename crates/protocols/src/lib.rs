@@ -29,6 +29,7 @@ mod shares;
 mod slot;
 mod transparent;
 mod transport;
+mod turn;
 mod waiters;
 mod write_buffer;
 
@@ -43,5 +44,6 @@ pub use protocol::{AtEof, Protocol};
 pub use raw::{Change, RawTransport, TransportStatistics, WithProtocolError};
 pub use slot::{Lent, Slot};
 pub use transport::{Closed, Flush, Transport, WeakTransport};
+pub use turn::{Turn, TurnError};
 pub use waiters::{Waiter, Waiters};
 pub use write_buffer::{Spent, WriteBuffer};

@@ -13,6 +13,7 @@ use rustix::net::{
 use tidegate_protocols::{Address, UnixAddress};
 use tidegate_reactor::{Interest, LoopHandle, Source, Watcher};
 
+use crate::sendfile::native;
 use crate::wire::Wire;
 
 /// No send raises SIGPIPE.
@@ -125,6 +126,12 @@ impl Wire for Socket {
         let mut nothing_else = SendAncillaryBuffer::default();
         let length = from.iter().map(|slice| slice.len()).sum();
         self.written(length, sendmsg(self.0.get_ref(), from, &mut nothing_else, QUIET))
+    }
+
+    fn send_file(&self, file: BorrowedFd<'_>, offset: u64, count: usize) -> io::Result<usize> {
+        // A short answer may be the file's end: only a refusal says that the system's buffer is full.
+        native::send_file(self.0.get_ref(), file, offset, count)
+            .map_err(|error| self.would_block(Interest::WRITE, error))
     }
 
     fn shutdown_write(&self) -> io::Result<()> {

@@ -134,7 +134,10 @@ impl<W: Wire> Connection<W> {
         if !self.refused.get() || !self.life.get().takes_bytes() {
             return;
         }
-        self.offer_buffer();
+        match self.turn_is_taken() {
+            false => self.offer_buffer(),
+            true => self.turn_on(),
+        }
         self.settle();
     }
 
@@ -286,7 +289,7 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Compares what waits with the limits, and notes what the protocol is owed for it.
-    fn look_at_flow(&self, waiting: usize) {
+    pub(super) fn look_at_flow(&self, waiting: usize) {
         let owed = self.owed.get();
         if waiting <= self.limits.get().low() {
             self.note_owed(owed, owed.on(FlowEvent::Below));
@@ -330,7 +333,7 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Everything is sent: those who wait for that go on, and a half close is finished.
-    fn flushed_all(&self) {
+    pub(super) fn flushed_all(&self) {
         if self.writing.get() == Writing::Finishing {
             self.finish_writing();
         }
@@ -362,7 +365,7 @@ impl<W: Wire> Connection<W> {
         if self.life.get().is_over() {
             return Ok(());
         }
-        if !self.buffer.borrow().is_empty() {
+        if !self.buffer.borrow().is_empty() || self.turn_is_taken() {
             self.writing.set(Writing::Finishing);
             return Ok(());
         }
