@@ -15,7 +15,7 @@ use crate::Waiter;
 /// the turn ends it. A transport that closes or is lost has ended it by itself: the methods answer with an error then.
 ///
 /// This is what `sendfile` is made of.
-pub trait Turn: 'static {
+pub trait Turn {
     /// Sends a part of `data` as soon as the wire takes it, and answers how long it was.
     ///
     /// A transport with no wire of its own, a layer, accepts the bytes instead once few enough wait below.

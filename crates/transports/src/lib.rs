@@ -5,6 +5,9 @@
 //! to sockets: [`create_connection`] opens a connection, [`create_server`] accepts them,
 //! [`connect_accepted_socket`] takes over one that was accepted elsewhere.
 //!
+//! For plain non-blocking sockets, without a transport, there are the `sock_*` calls, such as [`sock_recv`]; and
+//! [`sendfile`] sends a file on either.
+//!
 //! Below those three there is one stream transport for every kind of descriptor, in [`stream`]; whoever
 //! carries bytes over a medium of their own implements [`stream::Wire`] and gets everything else.
 
@@ -22,6 +25,7 @@ mod lifecycle;
 mod opening;
 mod sendfile;
 mod server;
+mod sock;
 mod socket;
 pub mod stream;
 mod tcp;
@@ -31,9 +35,13 @@ pub use accepted::{ConnectAcceptedSocket, connect_accepted_socket};
 pub use addresses::{Family, Host, Hosts, Target};
 pub use connect::{CreateConnection, create_connection};
 pub use create_server::{CreateServer, create_server};
-pub use errors::{ArgumentError, BindError, ConnectError, ServerError};
+pub use errors::{ArgumentError, BindError, ConnectCallError, ConnectError, ServerError};
 pub use factory::{ConnectionFactory, ProtocolFactory};
 pub use opening::Connecting;
 pub use sendfile::{Sendfile, SendfileError, Sending, sendfile};
 pub use server::{Server, ServerSocket, ServerStatistics};
+pub use sock::{
+    SockTarget, sock_accept, sock_connect, sock_recv, sock_recv_into, sock_recvfrom,
+    sock_recvfrom_into, sock_sendall, sock_sendfile, sock_sendto,
+};
 pub use socket::Socket;

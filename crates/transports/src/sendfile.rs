@@ -14,7 +14,8 @@ use std::task::{Context, Poll};
 
 use tidegate_protocols::{Transport, TurnError};
 
-pub(crate) use request::Request;
+use crate::sock::SockTurn;
+use request::Request;
 
 /// Sends a file, and answers how many of its bytes were sent.
 ///
@@ -93,18 +94,29 @@ pub(crate) use request::Request;
 /// # Ok::<(), io::Error>(())
 /// ```
 pub fn sendfile<'f>(transport: &Transport, file: &'f impl AsFd) -> Sendfile<'f> {
-    Sendfile { transport: transport.clone(), request: Request::new(file.as_fd()) }
+    Sendfile::new(To::Transport(transport.clone()), file.as_fd())
 }
 
-/// What [`sendfile`] was asked for; awaiting it sends.
+/// What [`sendfile`] and [`sock_sendfile`](crate::sock_sendfile) were asked for; awaiting it sends.
 #[derive(Debug)]
 #[must_use = "nothing is sent unless it is awaited"]
 pub struct Sendfile<'f> {
-    transport: Transport,
+    to: To<'f>,
     request: Request<'f>,
 }
 
+/// Whom a file is sent to.
+#[derive(Debug)]
+pub(crate) enum To<'f> {
+    Transport(Transport),
+    Socket(BorrowedFd<'f>),
+}
+
 impl<'f> Sendfile<'f> {
+    pub(crate) fn new(to: To<'f>, file: BorrowedFd<'f>) -> Sendfile<'f> {
+        Sendfile { to, request: Request::new(file) }
+    }
+
     /// Begins at this byte of the file; 0 unless set.
     pub fn offset(mut self, offset: u64) -> Self {
         self.request.offset = offset;
@@ -130,16 +142,25 @@ impl<'f> IntoFuture for Sendfile<'f> {
     type IntoFuture = Sending<'f>;
 
     fn into_future(self) -> Sending<'f> {
-        let Sendfile { transport, request } = self;
+        let Sendfile { to, request } = self;
         Sending(Box::pin(async move {
             request.check()?;
-            let turn = transport.raw().take_turn()?;
-            request.send(&*turn).await
+            match to {
+                To::Transport(transport) => {
+                    let turn = transport.raw().take_turn()?;
+                    request.send(&*turn).await
+                }
+                To::Socket(socket) => {
+                    let turn = SockTurn::new(socket)
+                        .map_err(|error| SendfileError::Failed { sent: 0, error })?;
+                    request.send(&turn).await
+                }
+            }
         }))
     }
 }
 
-/// The future of [`sendfile`].
+/// The future of [`sendfile`] and [`sock_sendfile`](crate::sock_sendfile).
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sending<'f>(Pin<Box<dyn Future<Output = Result<u64, SendfileError>> + 'f>>);
 
