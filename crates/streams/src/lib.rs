@@ -56,6 +56,7 @@ mod protocol;
 mod reader;
 mod run;
 mod scan;
+mod sendfile;
 mod until;
 mod writer;
 
