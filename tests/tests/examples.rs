@@ -9,6 +9,7 @@ use examples::programs::{Serving, check, output, printed, refused, text, watched
 /// How programs are run, and the examples of streams and of HTTP.
 mod examples {
     pub(crate) mod programs;
+    mod send_file;
     mod streams;
     mod web;
 }

@@ -11,7 +11,7 @@ pub const MAX_FDS: usize = 253;
 /// Why descriptors were not passed. Nothing was sent then, and the descriptors are closed.
 ///
 /// It travels in an [`io::Error`] of the kind [`InvalidInput`](io::ErrorKind::InvalidInput), or
-/// [`Unsupported`](io::ErrorKind::Unsupported) for the last.
+/// [`Unsupported`](io::ErrorKind::Unsupported) and [`ResourceBusy`](io::ErrorKind::ResourceBusy) for the last two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendFdsError {
@@ -21,6 +21,8 @@ pub enum SendFdsError {
     TooMany(usize),
     /// The transport is no Unix socket, or there is a layer in between.
     Unsupported,
+    /// A file is being sent: descriptors cannot wait behind it.
+    Busy,
 }
 
 impl SendFdsError {
@@ -45,6 +47,7 @@ impl fmt::Display for SendFdsError {
                 write!(f, "{fds} descriptors at once are too many: at most {MAX_FDS} can be passed")
             }
             SendFdsError::Unsupported => f.write_str("this transport cannot pass descriptors"),
+            SendFdsError::Busy => f.write_str("descriptors cannot be passed during a sendfile"),
         }
     }
 }
@@ -56,6 +59,7 @@ impl From<SendFdsError> for io::Error {
         let kind = match error {
             SendFdsError::NoData | SendFdsError::TooMany(_) => io::ErrorKind::InvalidInput,
             SendFdsError::Unsupported => io::ErrorKind::Unsupported,
+            SendFdsError::Busy => io::ErrorKind::ResourceBusy,
         };
         io::Error::new(kind, error)
     }
@@ -86,6 +90,7 @@ mod tests {
             (SendFdsError::NoData, io::ErrorKind::InvalidInput),
             (SendFdsError::TooMany(300), io::ErrorKind::InvalidInput),
             (SendFdsError::Unsupported, io::ErrorKind::Unsupported),
+            (SendFdsError::Busy, io::ErrorKind::ResourceBusy),
         ] {
             let outer = io::Error::from(error);
             let found = outer.get_ref().and_then(|inner| inner.downcast_ref::<SendFdsError>());

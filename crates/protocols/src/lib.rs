@@ -31,6 +31,7 @@ mod shares;
 mod slot;
 mod transparent;
 mod transport;
+mod turn;
 mod waiters;
 mod write_buffer;
 
@@ -47,5 +48,6 @@ pub use protocol::{AtEof, Protocol};
 pub use raw::{Change, RawTransport, TransportStatistics, WithProtocolError};
 pub use slot::{Lent, Slot};
 pub use transport::{Closed, Flush, Transport, WeakTransport};
+pub use turn::{Turn, TurnError};
 pub use waiters::{Waiter, Waiters};
 pub use write_buffer::{Spent, WriteBuffer};

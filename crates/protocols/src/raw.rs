@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{Address, Cause, Flow, Protocol, SendFdsError, Transport, Waiter, WriteLimits};
+use crate::{
+    Address, Cause, Flow, Protocol, SendFdsError, Transport, Turn, TurnError, Waiter, WriteLimits,
+};
 
 /// Makes the next protocol of the present one; see [`Transport::wrap_protocol`].
 pub type Change = Box<dyn FnOnce(Box<dyn Protocol>) -> Box<dyn Protocol>>;
@@ -57,6 +59,14 @@ pub trait RawTransport: 'static {
 
     /// Offers everything to the system; ready when nothing waits any more, an error once bytes were lost.
     fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Grants the right to send something that was not written, in its place among what is; see [`Turn`].
+    ///
+    /// No transport grants any unless it overrides this. One that keeps bytes of its own between `write` and the
+    /// transport below, as layers do, holds them back behind the turn.
+    fn take_turn(&self) -> Result<Box<dyn Turn>, TurnError> {
+        Err(TurnError::Unsupported)
+    }
 
     /// Ends the writing direction, after what was written before.
     fn write_eof(&self) -> io::Result<()>;

@@ -13,7 +13,8 @@ use bytes::Bytes;
 
 use crate::{
     Above, Address, AtEof, Cause, Change, Flow, Gate, Incoming, Layer, Lent, Protocol,
-    RawTransport, Slot, Transport, TransportStatistics, Waiter, WithProtocolError, WriteLimits,
+    RawTransport, Slot, Transport, TransportStatistics, Turn, TurnError, Waiter, WithProtocolError,
+    WriteLimits,
 };
 
 /// The layer that does nothing: calls go down and callbacks come up as if it were not there.
@@ -162,6 +163,10 @@ impl RawTransport for Upper {
 
     fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.below().raw().poll_flush(waiter, context)
+    }
+
+    fn take_turn(&self) -> Result<Box<dyn Turn>, TurnError> {
+        self.below().raw().take_turn()
     }
 
     fn write_eof(&self) -> io::Result<()> {

@@ -107,7 +107,7 @@ impl LoopHandle {
         if self.is_closed() {
             return Err(LoopError::Closed.into());
         }
-        self.refuse_of_transport(fd.as_raw_fd())?;
+        self.ensure_fd_no_transport(fd)?;
 
         let readers = &self.core().readers;
         let number = fd.as_raw_fd();
@@ -135,7 +135,7 @@ impl LoopHandle {
         if self.is_closed() {
             return Ok(false);
         }
-        self.refuse_of_transport(fd.as_raw_fd())?;
+        self.ensure_fd_no_transport(fd)?;
         let (removed, emptied) = self.core().readers.remove(fd.as_raw_fd(), direction);
         drop(emptied);
         if let Some(callback) = &removed {
@@ -144,8 +144,14 @@ impl LoopHandle {
         Ok(removed.is_some())
     }
 
-    /// Refuses a descriptor that a transport owns which is not closing.
-    fn refuse_of_transport(&self, number: RawFd) -> io::Result<()> {
+    /// Refuses a descriptor that a transport owns which is not closing, as
+    /// [`add_reader`](LoopHandle::add_reader) does. asyncio: `_ensure_fd_no_transport`.
+    ///
+    /// # Errors
+    ///
+    /// "File descriptor N is used by transport ...".
+    pub fn ensure_fd_no_transport(&self, fd: impl AsFd) -> io::Result<()> {
+        let number = fd.as_fd().as_raw_fd();
         match self.core().sources.owner(number) {
             Some(owner) => Err(used_by(number, &*owner)),
             None => Ok(()),

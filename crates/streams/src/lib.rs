@@ -59,6 +59,7 @@ mod protocol;
 mod reader;
 mod run;
 mod scan;
+mod sendfile;
 mod unix;
 mod until;
 mod writer;

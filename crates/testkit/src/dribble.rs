@@ -80,6 +80,10 @@ impl<W: Wire> Wire for Dribble<W> {
         }
     }
 
+    fn send_file(&self, file: BorrowedFd<'_>, offset: u64, count: usize) -> io::Result<usize> {
+        self.wire.send_file(file, offset, count.min(self.most))
+    }
+
     fn shutdown_write(&self) -> io::Result<()> {
         self.wire.shutdown_write()
     }

@@ -137,6 +137,11 @@ impl Place {
 }
 
 impl Host {
+    /// What it is called; none if it was left open.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
     async fn resolve(
         &self,
         handle: &LoopHandle,

@@ -8,6 +8,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use tidegate_protocols::Address;
+
 /// A contradiction in what was asked for, found before any socket was made.
 ///
 /// It travels in an [`io::Error`] of the kind [`InvalidInput`](io::ErrorKind::InvalidInput). The asyncio
@@ -38,6 +40,8 @@ pub enum ArgumentError {
     NotReadable,
     /// The descriptor is to be written to, and is not open for writing.
     NotWritable,
+    /// The socket that was given would make the whole loop wait.
+    BlockingSocket,
 }
 
 impl fmt::Display for ArgumentError {
@@ -62,6 +66,7 @@ impl fmt::Display for ArgumentError {
             }
             ArgumentError::NotReadable => "the descriptor is not open for reading",
             ArgumentError::NotWritable => "the descriptor is not open for writing",
+            ArgumentError::BlockingSocket => "the socket must be non-blocking",
         })
     }
 }
@@ -122,6 +127,36 @@ fn attempt_text(address: &SocketAddr, error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(_) => format!("Connect call failed {address}: {error}"),
         None => error.to_string(),
+    }
+}
+
+/// A socket of the user's could not be connected.
+///
+/// It travels in an [`io::Error`] of the same kind. The asyncio counterpart is the `OSError` of the same
+/// text and number.
+#[derive(Debug)]
+pub struct ConnectCallError {
+    /// Where it was to be connected.
+    pub address: Address,
+    /// What the system said; its `raw_os_error()` is the number.
+    pub error: io::Error,
+}
+
+impl fmt::Display for ConnectCallError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Connect call failed {}: {}", self.address, self.error)
+    }
+}
+
+impl Error for ConnectCallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<ConnectCallError> for io::Error {
+    fn from(error: ConnectCallError) -> io::Error {
+        io::Error::new(error.error.kind(), error)
     }
 }
 

@@ -9,6 +9,9 @@
 //! [`connect_read_pipe`] and [`connect_write_pipe`] do the same with pipes and whatever is like them,
 //! [`connect_stdin`], [`connect_stdout`] and [`connect_stderr`] with the program's own streams.
 //!
+//! For plain non-blocking sockets, without a transport, there are the `sock_*` calls, such as [`sock_recv`]; and
+//! [`sendfile`] sends a file on either.
+//!
 //! Below those there is one stream transport for every kind of descriptor, in [`stream`]; whoever
 //! carries bytes over a medium of their own implements [`stream::Wire`] and gets everything else.
 
@@ -26,7 +29,9 @@ mod kind;
 mod lifecycle;
 mod opening;
 mod pipe;
+mod sendfile;
 mod server;
+mod sock;
 mod socket;
 mod stdio;
 pub mod stream;
@@ -38,13 +43,18 @@ pub use accepted::{ConnectAcceptedSocket, connect_accepted_socket};
 pub use addresses::{Family, Host, Hosts, Target};
 pub use connect::{CreateConnection, Route, create_connection};
 pub use create_server::{CreateServer, Places, create_server};
-pub use errors::{ArgumentError, BindError, ConnectError, ServerError};
+pub use errors::{ArgumentError, BindError, ConnectCallError, ConnectError, ServerError};
 pub use factory::{ConnectionFactory, ProtocolFactory};
 pub use opening::Connecting;
 pub use pipe::{
     ConnectPipe, PipeEnds, Reading, Writing, connect_pipes, connect_read_pipe, connect_write_pipe,
 };
+pub use sendfile::{Sendfile, SendfileError, Sending, sendfile};
 pub use server::{Server, ServerSocket, ServerStatistics};
+pub use sock::{
+    SockTarget, sock_accept, sock_connect, sock_recv, sock_recv_into, sock_recvfrom,
+    sock_recvfrom_into, sock_sendall, sock_sendfile, sock_sendto,
+};
 pub use socket::Socket;
 pub use stdio::{Standard, connect_stderr, connect_stdin, connect_stdout};
 pub use unix::{

@@ -15,14 +15,15 @@ use rustix::net::{
 use tidegate_protocols::{Address, UnixAddress};
 use tidegate_reactor::{Interest, LoopHandle, Source, Watcher};
 
+use crate::sendfile::native;
 use crate::wire::Wire;
 
 /// No send raises SIGPIPE.
 #[cfg(not(target_vendor = "apple"))]
-const QUIET: SendFlags = SendFlags::NOSIGNAL;
+pub(crate) const QUIET: SendFlags = SendFlags::NOSIGNAL;
 /// Here there is no such flag, and Rust's start-up has ignored the signal.
 #[cfg(target_vendor = "apple")]
-const QUIET: SendFlags = SendFlags::empty();
+pub(crate) const QUIET: SendFlags = SendFlags::empty();
 
 /// A connected, non-blocking stream socket that is registered with a loop.
 ///
@@ -146,6 +147,12 @@ impl Wire for Socket {
         let mut nothing_else = SendAncillaryBuffer::default();
         let length = from.iter().map(|slice| slice.len()).sum();
         self.written(length, sendmsg(self.0.get_ref(), from, &mut nothing_else, QUIET))
+    }
+
+    fn send_file(&self, file: BorrowedFd<'_>, offset: u64, count: usize) -> io::Result<usize> {
+        // A short answer may be the file's end: only a refusal says that the system's buffer is full.
+        native::send_file(self.0.get_ref(), file, offset, count)
+            .map_err(|error| self.would_block(Interest::WRITE, error))
     }
 
     fn shutdown_write(&self) -> io::Result<()> {

@@ -1,14 +1,15 @@
 //! The stream transport: one for every kind of descriptor.
 //!
 //! The loop owns a connection through the [`Watcher`] that its wire registers, until it is lost; the
-//! connection owns its protocol in a [`Slot`]. What a connection does is in five rooms: `reading`,
-//! `writing` (with the flow), `closing` (with the loss), `linger`, and `face` (what a [`Transport`]
-//! handle can ask of it).
+//! connection owns its protocol in a [`Slot`]. What a connection does is in six rooms: `reading`,
+//! `writing` (with the flow), `turn` (what is sent without being written), `closing` (with the loss), `linger`,
+//! and `face` (what a [`Transport`] handle can ask of it).
 
 mod closing;
 mod face;
 mod linger;
 mod reading;
+mod turn;
 mod writing;
 
 use std::any::Any;
@@ -23,6 +24,7 @@ use tidegate_reactor::{Deferred, Interest, LoopHandle, OfferReason, Queued, Read
 
 use crate::lifecycle::{Life, LifeEvent, Reading, ReadingEvent, Writing};
 use linger::Linger;
+use turn::{Held, Sender};
 
 pub use crate::socket::Socket;
 pub use crate::unix::UnixSocket;
@@ -88,6 +90,7 @@ pub fn open<W: Wire>(
         receiving: Cell::new(false),
         greeted: Cell::new(false),
         unsent: Cell::new(false),
+        sender: Cell::new(Sender::Writers),
         limits: Cell::new(options.limits),
         abort_above: options.abort_above.unwrap_or(usize::MAX),
         buffer: RefCell::new(WriteBuffer::new()),
@@ -103,7 +106,7 @@ pub fn open<W: Wire>(
         flushed: Waiters::new(),
         at_greeting: Cell::new(options.greeted.map(Box::new)),
         attached: Cell::new(options.attached),
-        linger: Cell::new(None),
+        seldom: Cell::new(None),
     });
     let wire = wire(connection.clone())?;
     if connection.peername.borrow().is_none() {
@@ -141,6 +144,8 @@ struct Connection<W: Wire> {
     greeted: Cell<bool>,
     /// Bytes that were accepted have been dropped.
     unsent: Cell<bool>,
+    /// Who sends; unless it is the writers, `refused` holds back what they write.
+    sender: Cell<Sender>,
     me: Weak<Connection<W>>,
     handle: LoopHandle,
     /// Gone when the connection is lost, so that a stray handle never keeps the peer waiting.
@@ -168,7 +173,14 @@ struct Connection<W: Wire> {
     hung_up: Cell<bool>,
     at_greeting: Cell<Option<Box<Greeted>>>,
     attached: Cell<Option<(Rc<dyn Attached>, usize)>>,
-    linger: Cell<Option<Box<Linger>>>,
+    seldom: Cell<Option<Box<Seldom>>>,
+}
+
+/// What few connections need, behind one pointer.
+#[derive(Default)]
+struct Seldom {
+    linger: Option<Linger>,
+    turn: Option<Rc<Held>>,
 }
 
 /// What is known of a wire that is closed.
@@ -196,17 +208,33 @@ impl<W: Wire> Connection<W> {
         self.wire.borrow().as_ref().map(ask)
     }
 
+    /// Adds to what few connections need.
+    fn keep_seldom(&self, add: impl FnOnce(&mut Seldom)) {
+        let mut seldom = self.seldom.take().unwrap_or_default();
+        add(&mut seldom);
+        self.seldom.set(Some(seldom));
+    }
+
+    /// Looks at what few connections need, if this one does. `look` is ours: it runs no code of the user's.
+    fn with_seldom<R>(&self, look: impl FnOnce(&mut Seldom) -> Option<R>) -> Option<R> {
+        let mut seldom = self.seldom.take()?;
+        let answer = look(&mut seldom);
+        let needed = seldom.linger.is_some() || seldom.turn.is_some();
+        self.seldom.set(needed.then_some(seldom));
+        answer
+    }
+
     /// Tells the wire what this connection waits for now.
     fn update_interest(&self) {
         let life = self.life.get();
         let reads = match life {
-            Life::Opening | Life::Open if self.reading.get() == Reading::Flowing => true,
+            Life::Opening | Life::Open if self.is_flowing() => true,
             // Whether the reader of a pipe is there still.
             Life::Opening | Life::Open | Life::Draining => self.reading.get() == Reading::Absent,
             Life::Lingering => true,
             Life::Losing | Life::Lost => false,
         };
-        let writes = self.refused.get() && life.takes_bytes();
+        let writes = self.refused.get() && life.takes_bytes() && self.sender.get().awaits_wire();
         let interest = match (reads, writes) {
             (false, false) => Interest::NONE,
             (true, false) => Interest::READ,

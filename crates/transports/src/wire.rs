@@ -76,6 +76,18 @@ pub trait Wire: 'static {
         Vec::new()
     }
 
+    /// Has the system send at most `count` bytes of `file`, from `offset` on, and answers how many it took; zero is
+    /// the end of the file. It cannot unless overridden.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) and [`Interrupted`](io::ErrorKind::Interrupted) mean "nothing now",
+    /// [`Unsupported`](io::ErrorKind::Unsupported) "not here"; any other may be of the file or of the connection.
+    fn send_file(&self, file: BorrowedFd<'_>, offset: u64, count: usize) -> io::Result<usize> {
+        let _ = (file, offset, count);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Ends the writing direction; the peer reads the end of the stream.
     ///
     /// # Errors

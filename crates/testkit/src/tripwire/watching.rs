@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_protocols::{
-    Address, Cause, Change, Flow, Protocol, RawTransport, Transport, TransportStatistics, Waiter,
-    WithProtocolError, WriteLimits,
+    Address, Cause, Change, Flow, Protocol, RawTransport, Transport, TransportStatistics, Turn,
+    TurnError, Waiter, WithProtocolError, WriteLimits,
 };
 
 use super::Tripwire;
@@ -40,6 +40,11 @@ impl RawTransport for Watching {
     fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let _entered = self.tripwire.call("poll_flush");
         self.below.poll_flush(waiter, context)
+    }
+
+    fn take_turn(&self) -> Result<Box<dyn Turn>, TurnError> {
+        let _entered = self.tripwire.call("take_turn");
+        self.below.take_turn()
     }
 
     fn write_eof(&self) -> io::Result<()> {

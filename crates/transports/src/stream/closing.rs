@@ -14,6 +14,7 @@ impl<W: Wire> Connection<W> {
         if self.life.get().is_closing() {
             return;
         }
+        self.break_turn();
         self.life.set(self.life.get().on(LifeEvent::Close));
         self.reading.set(self.reading.get().on(ReadingEvent::End));
         if self.reading.get() == Reading::Absent {
@@ -58,6 +59,7 @@ impl<W: Wire> Connection<W> {
         self.life.set(life.on(LifeEvent::Fail));
         self.reading.set(self.reading.get().on(ReadingEvent::End));
         self.cause.set(cause);
+        self.break_turn();
         self.paused_since.set(u64::MAX);
         self.drop_buffer();
         self.ask_wire(Wire::release);
@@ -101,6 +103,7 @@ impl<W: Wire> Connection<W> {
         }
         self.try_once_more();
         self.life.set(self.life.get().on(LifeEvent::LoopClosed));
+        self.break_turn();
         self.reading.set(self.reading.get().on(ReadingEvent::End));
         self.paused_since.set(u64::MAX);
         self.drop_buffer();

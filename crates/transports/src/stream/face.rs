@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_protocols::{
     Address, Cause, Change, Flow, PeerName, Protocol, RawTransport, SockName, Transport,
-    TransportStatistics, Waiter, WithProtocolError, WriteLimits,
+    TransportStatistics, Turn, TurnError, Waiter, WithProtocolError, WriteLimits,
 };
 
 use super::{Connection, Kept, Wire};
@@ -51,6 +51,10 @@ impl<W: Wire> RawTransport for Connection<W> {
         Poll::Pending
     }
 
+    fn take_turn(&self) -> Result<Box<dyn Turn>, TurnError> {
+        Ok(Box::new(self.grant_turn()?))
+    }
+
     fn write_eof(&self) -> io::Result<()> {
         self.end_writing()
     }
@@ -89,7 +93,7 @@ impl<W: Wire> RawTransport for Connection<W> {
     }
 
     fn is_reading(&self) -> bool {
-        matches!(self.reading.get(), Reading::NotYet | Reading::Flowing)
+        matches!(self.reading.get(), Reading::NotYet | Reading::Flowing) && !self.turn_is_taken()
     }
 
     fn flow(&self) -> Flow {

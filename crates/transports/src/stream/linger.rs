@@ -30,13 +30,13 @@ impl<W: Wire> Connection<W> {
         if !has_both {
             return self.close_gently();
         }
-        self.linger.set(Some(Box::new(Linger { left: bytes, time, timer: None })));
+        self.keep_seldom(|seldom| seldom.linger = Some(Linger { left: bytes, time, timer: None }));
         self.close_gently();
     }
 
     /// Begins to linger, if that was asked for; everything is sent by now.
     pub(super) fn start_linger(&self) -> bool {
-        let Some(mut linger) = self.linger.take() else { return false };
+        let Some(mut linger) = self.take_linger() else { return false };
         if self.writing.replace(Writing::Finished) != Writing::Finished
             && self.ask_wire(Wire::can_write_eof).unwrap_or(false)
             && !matches!(self.ask_wire(Wire::shutdown_write), Some(Ok(())))
@@ -50,7 +50,7 @@ impl<W: Wire> Connection<W> {
             }
         };
         linger.timer = self.handle.call_later(linger.time, over).ok();
-        self.linger.set(Some(linger));
+        self.keep_seldom(|seldom| seldom.linger = Some(linger));
         self.life.set(self.life.get().on(LifeEvent::Linger));
         self.update_interest();
         true
@@ -65,10 +65,10 @@ impl<W: Wire> Connection<W> {
             Ok(0) => self.linger_over(),
             Ok(length) => {
                 self.received.set(self.received.get() + length as u64);
-                let Some(mut linger) = self.linger.take() else { return };
+                let Some(mut linger) = self.take_linger() else { return };
                 let enough = length >= linger.left;
                 linger.left = linger.left.saturating_sub(length);
-                self.linger.set(Some(linger));
+                self.keep_seldom(|seldom| seldom.linger = Some(linger));
                 if enough {
                     self.linger_over();
                 }
@@ -76,6 +76,10 @@ impl<W: Wire> Connection<W> {
             Err(error) if is_nothing_now(&error) => {}
             Err(error) => self.fatal("Fatal read error on a lingering transport", error),
         }
+    }
+
+    fn take_linger(&self) -> Option<Linger> {
+        self.with_seldom(|seldom| seldom.linger.take())
     }
 
     fn linger_over(&self) {
@@ -88,7 +92,7 @@ impl<W: Wire> Connection<W> {
 
     /// The timer is for nothing any more.
     pub(super) fn cancel_linger(&self) {
-        if let Some(linger) = self.linger.take()
+        if let Some(linger) = self.take_linger()
             && let Some(timer) = linger.timer
         {
             timer.cancel();

@@ -87,6 +87,9 @@ impl<W: Wire> Connection<W> {
         if self.ask_wire(Wire::passes_fds) == Some(false) {
             return Err(SendFdsError::Unsupported.into());
         }
+        if self.turn_is_taken() {
+            return Err(SendFdsError::Busy.into());
+        }
         if self.takes_bytes() && !self.refused.get() {
             self.offer_buffer();
         }
@@ -166,7 +169,10 @@ impl<W: Wire> Connection<W> {
         if !self.refused.get() || !self.life.get().takes_bytes() {
             return;
         }
-        self.offer_buffer();
+        match self.turn_is_taken() {
+            false => self.offer_buffer(),
+            true => self.turn_on(),
+        }
         self.settle();
     }
 
@@ -318,7 +324,7 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Compares what waits with the limits, and notes what the protocol is owed for it.
-    fn look_at_flow(&self, waiting: usize) {
+    pub(super) fn look_at_flow(&self, waiting: usize) {
         let owed = self.owed.get();
         if waiting <= self.limits.get().low() {
             self.note_owed(owed, owed.on(FlowEvent::Below));
@@ -362,7 +368,7 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Everything is sent: those who wait for that go on, and a half close is finished.
-    fn flushed_all(&self) {
+    pub(super) fn flushed_all(&self) {
         if self.writing.get() == Writing::Finishing {
             self.finish_writing();
         }
@@ -400,7 +406,7 @@ impl<W: Wire> Connection<W> {
         if self.life.get().is_over() {
             return Ok(());
         }
-        if !self.buffer.borrow().is_empty() {
+        if !self.buffer.borrow().is_empty() || self.turn_is_taken() {
             self.writing.set(Writing::Finishing);
             return Ok(());
         }

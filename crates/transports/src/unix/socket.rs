@@ -241,6 +241,10 @@ impl Wire for UnixSocket {
         }
     }
 
+    fn send_file(&self, file: BorrowedFd<'_>, offset: u64, count: usize) -> io::Result<usize> {
+        self.socket.send_file(file, offset, count)
+    }
+
     fn shutdown_write(&self) -> io::Result<()> {
         self.socket.shutdown_write()
     }

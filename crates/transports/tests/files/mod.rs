@@ -1,0 +1,111 @@
+//! Files to send, and connections to send them on.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tidegate_protocols::layer::Transparent;
+use tidegate_protocols::{Layered, Protocol, Transport};
+use tidegate_reactor::LoopHandle;
+use tidegate_testkit::memory::{PairOptions, pair};
+use tidegate_testkit::{Log, Recorder};
+use tidegate_transports::{connect_accepted_socket, create_connection};
+
+/// Bytes of which each place looks different from its neighbours.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|place| (place % 251) as u8 ^ (place / 251 % 256) as u8).collect()
+}
+
+/// A file with this in it and no name.
+pub(crate) fn file_of(content: &[u8]) -> File {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("tidegate-file-{}-{number}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let mut options = File::options();
+    let mut file = options.read(true).write(true).create_new(true).open(&path).expect("a file");
+    std::fs::remove_file(&path).expect("it was made just now");
+    file.write_all(content).expect("room for a file");
+    file.rewind().expect("a regular file");
+    file
+}
+
+/// Where a file stands.
+pub(crate) fn position(file: &File) -> u64 {
+    (&mut &*file).stream_position().expect("a regular file")
+}
+
+/// A kind of connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tcp,
+    Unix,
+    /// TCP, with the layer that does nothing.
+    Layered,
+    /// Without a descriptor: the fallback.
+    Memory,
+    /// The same, 100 bytes at a time.
+    Dribbling,
+}
+
+pub(crate) const ALL: [Kind; 5] =
+    [Kind::Tcp, Kind::Unix, Kind::Layered, Kind::Memory, Kind::Dribbling];
+
+impl Kind {
+    /// Whether the system sends files on it by itself.
+    pub(crate) fn is_native(self) -> bool {
+        cfg!(all(target_os = "linux", not(tidegate_portable)))
+            && !matches!(self, Kind::Memory | Kind::Dribbling)
+    }
+}
+
+/// One end of a connection, and what its protocol was told.
+pub(crate) struct End {
+    pub(crate) transport: Transport,
+    pub(crate) log: Log,
+}
+
+/// Two ends that are connected: the near one with this protocol, which writes to a log.
+pub(crate) async fn connected_with(kind: Kind, near: impl Protocol, log: Log) -> (End, End) {
+    let peer = Recorder::new();
+    let peer_log = peer.log();
+    let handle = LoopHandle::current().expect("a running loop");
+    let (near, far) = match kind {
+        Kind::Memory => pair(&handle, near, peer, PairOptions::default()),
+        Kind::Dribbling => {
+            let options = PairOptions { bytes_at_a_time: Some(100), ..PairOptions::default() };
+            pair(&handle, near, peer, options)
+        }
+        Kind::Unix => {
+            let (ours, theirs) = UnixStream::pair().expect("sockets");
+            let near = create_connection(|| near, ()).sock(ours).await.expect("connected");
+            (near, connect_accepted_socket(|| peer, theirs).await.expect("connected"))
+        }
+        Kind::Tcp | Kind::Layered => {
+            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let builder = create_connection(|| near, address);
+            let near = match kind {
+                Kind::Layered => builder.layer(Transparent).await,
+                _ => builder.await,
+            };
+            let (theirs, _) = listener.accept().expect("a connection");
+            let far = connect_accepted_socket(|| peer, theirs).await.expect("connected");
+            (near.expect("connected"), far)
+        }
+    };
+    log.made().await;
+    peer_log.made().await;
+    (End { transport: near, log }, End { transport: far, log: peer_log })
+}
+
+/// Two ends that are connected.
+pub(crate) async fn connected(kind: Kind) -> (End, End) {
+    let near = Recorder::new();
+    let log = near.log();
+    connected_with(kind, near, log).await
+}

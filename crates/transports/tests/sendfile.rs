@@ -1,0 +1,665 @@
+//! A file in its place among what is written: order, counts, positions, flow, and everything that comes in between.
+
+#![cfg(not(windows))]
+
+use std::cell::Cell;
+use std::fs::File;
+use std::future::{Future, IntoFuture};
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use tidegate_protocols::{Flow, Transport};
+use tidegate_reactor::{LoopHandle, spawn};
+use tidegate_testkit::{Callback, Event, Recorder, Tripwire, alone, open_descriptors, run};
+use tidegate_transports::{SendfileError, Sending, create_connection, sendfile};
+
+mod files;
+mod support;
+use files::{ALL, End, Kind, connected, connected_with, file_of, pattern, position};
+use support::{Idle, listener, poll_once, turns};
+
+/// More than the buffers between two ends ever hold.
+const MUCH: usize = 16 * 1024 * 1024;
+
+/// As much as a connection over memory does not hold; one that dribbles takes its time.
+fn much(kind: Kind) -> usize {
+    match kind {
+        Kind::Memory => 1024 * 1024,
+        Kind::Dribbling => 200 * 1024,
+        _ => MUCH,
+    }
+}
+
+/// Begins to send a file to a peer that does not read, until nothing moves any more.
+async fn stuck<'f>(near: &End, far: &End, file: &'f File) -> Sending<'f> {
+    far.transport.pause_reading();
+    let mut sending = sendfile(&near.transport, file).into_future();
+    let mut before = u64::MAX;
+    let mut quiet = 0;
+    // The fallback's reads come from other threads; the transport waits for the wire when no turn brings more.
+    while quiet < 200 {
+        assert!(poll_once(&mut sending).await.is_none(), "the file cannot be sent");
+        let now = near.transport.statistics().bytes_sent;
+        quiet = if now == before && now > 0 { quiet + 1 } else { 0 };
+        before = now;
+    }
+    sending
+}
+
+#[test]
+fn the_order_on_the_wire_is_the_order_of_the_calls() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            let content = pattern(much(kind));
+            let file = file_of(&content);
+            // F-02: what was written before, more than the system takes, goes first
+            let before = vec![b'<'; much(kind)];
+            far.transport.pause_reading();
+            near.transport.write(&before);
+            let mut sending = sendfile(&near.transport, &file).into_future();
+            assert!(poll_once(&mut sending).await.is_none());
+            // F-02, replaced: T-30 T-36 (the error while a file is sent): it waits behind the file
+            near.transport.write(b"wr");
+            near.transport.writelines(["it", "", "te"]);
+            near.transport.write_bytes(bytes::Bytes::from(vec![b'n'; 5000]));
+            far.transport.resume_reading();
+            // F-01
+            assert_eq!(sending.await.unwrap(), content.len() as u64, "{kind:?}");
+            near.transport.write(b"after");
+            near.transport.close();
+            far.log.lost().await;
+            let expected =
+                [&before[..], &content, b"writ", b"te", &[b'n'; 5000], b"after"].concat();
+            assert!(far.log.received() == expected, "{kind:?}");
+            // F-03
+            assert_eq!(position(&file), content.len() as u64);
+            near.log.assert_complete();
+        });
+    }
+}
+
+#[test]
+fn offset_and_count_choose_the_part_and_the_position_follows() {
+    /// Sends from a file of a hundred bytes that stands at 7.
+    fn check(offset: u64, count: Option<u64>, expected: std::ops::Range<usize>, stands: u64) {
+        for kind in ALL {
+            run(async {
+                let (near, far) = connected(kind).await;
+                let content = pattern(100);
+                let file = file_of(&content);
+                (&file).read_exact(&mut [0; 7]).unwrap();
+                let mut request = sendfile(&near.transport, &file).offset(offset);
+                if let Some(count) = count {
+                    request = request.count(count);
+                }
+                let sent = request.await.unwrap();
+                near.transport.close();
+                far.log.lost().await;
+                assert_eq!(sent, expected.len() as u64, "{kind:?}");
+                assert_eq!(far.log.received(), &content[expected.clone()], "{kind:?}");
+                assert_eq!(position(&file), stands, "{kind:?}");
+            });
+        }
+    }
+    // F-01 F-03: by default from the beginning, wherever the file stands
+    check(0, None, 0..100, 100);
+    check(10, Some(20), 10..30, 30);
+    check(0, Some(100), 0..100, 100);
+    // F-03: a count beyond the end sends what exists
+    check(90, Some(u64::MAX), 90..100, 100);
+    // F-03: an offset beyond the end sends nothing, and moves nothing
+    check(100, None, 0..0, 7);
+    check(1_000, Some(1), 0..0, 7);
+    check(u64::MAX, Some(u64::MAX), 0..0, 7);
+}
+
+#[test]
+fn an_empty_file_sends_nothing() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            // F-03
+            assert_eq!(sendfile(&near.transport, &file_of(b"")).await.unwrap(), 0);
+            near.transport.write(b"still here");
+            far.log.received_at_least(10).await;
+            near.transport.close();
+        });
+    }
+}
+
+#[test]
+fn a_bad_request_is_refused_before_anything_happens() {
+    /// Asks for a file on a connection; `spoil` comes before.
+    fn check(
+        kind: Kind,
+        spoil: impl Fn(&Transport),
+        file: &File,
+        change: impl Fn(tidegate_transports::Sendfile<'_>) -> tidegate_transports::Sendfile<'_>,
+        expected: fn(&SendfileError) -> bool,
+        text: &str,
+    ) {
+        run(async {
+            let (near, _far) = connected(kind).await;
+            spoil(&near.transport);
+            let error = change(sendfile(&near.transport, file)).await.unwrap_err();
+            assert!(expected(&error), "{kind:?}: {error:?}");
+            assert!(error.to_string().contains(text), "{error}");
+            assert_eq!(error.sent(), 0);
+            turns(3).await;
+            assert_eq!(near.transport.statistics().bytes_sent, 0);
+            let inner = io::Error::from(error);
+            assert!(inner.get_ref().unwrap().is::<SendfileError>());
+        });
+    }
+    let file = file_of(b"hello");
+    let nothing = |_: &Transport| {};
+    for kind in ALL {
+        // F-01
+        let closing = |error: &SendfileError| matches!(error, SendfileError::Closing);
+        check(kind, Transport::close, &file, |it| it, closing, "Transport is closing");
+        check(kind, Transport::abort, &file, |it| it, closing, "Transport is closing");
+        let finish = |transport: &Transport| transport.write_eof().unwrap();
+        check(kind, finish, &file, |it| it, closing, "Transport is closing");
+        let zero = |error: &SendfileError| matches!(error, SendfileError::ZeroCount);
+        check(kind, nothing, &file, |it| it.count(0), zero, "count must be a positive integer");
+    }
+    // F-04 F-05: where the system does not send by itself
+    let not_available = |error: &SendfileError| matches!(error, SendfileError::NotAvailable);
+    let text = "fallback is disabled and native sendfile is not supported for";
+    check(Kind::Memory, nothing, &file, |it| it.fallback(false), not_available, text);
+    // F-04: a file that is not regular
+    let null = File::open("/dev/null").unwrap();
+    check(Kind::Tcp, nothing, &null, |it| it.fallback(false), not_available, text);
+    let (reader, _writer) = io::pipe().unwrap();
+    let pipe = File::from(OwnedFd::from(reader));
+    let not_seekable = |error: &SendfileError| matches!(error, SendfileError::NotSeekable);
+    check(Kind::Tcp, nothing, &pipe, |it| it, not_seekable, "cannot be read at a position");
+    // F-04: the first call of the system fails, and so does the fallback
+    let failed = |error: &SendfileError| matches!(error, SendfileError::Failed { sent: 0, .. });
+    let directory = File::open("/").unwrap();
+    check(Kind::Tcp, nothing, &directory, |it| it, failed, "after 0 bytes: Is a directory");
+    let write_only = File::options().write(true).open("/dev/null").unwrap();
+    check(Kind::Tcp, nothing, &write_only, |it| it, failed, "after 0 bytes: Bad file descriptor");
+}
+
+#[test]
+fn the_system_sends_by_itself_where_it_can() {
+    run(async {
+        for kind in ALL {
+            let (near, far) = connected(kind).await;
+            let file = file_of(b"hello");
+            // F-04
+            let sent = sendfile(&near.transport, &file).fallback(false).await;
+            assert_eq!(sent.is_ok(), kind.is_native(), "{kind:?}: {sent:?}");
+            near.transport.close();
+            far.log.lost().await;
+            assert_eq!(far.log.received().len(), if kind.is_native() { 5 } else { 0 });
+        }
+    });
+}
+
+#[test]
+fn a_file_that_is_not_regular_goes_by_the_fallback() {
+    run(async {
+        let (near, far) = connected(Kind::Tcp).await;
+        // F-04
+        let zeroes = File::open("/dev/zero").unwrap();
+        assert_eq!(sendfile(&near.transport, &zeroes).count(100_000).await.unwrap(), 100_000);
+        near.transport.close();
+        far.log.lost().await;
+        assert_eq!(far.log.received(), vec![0; 100_000]);
+    });
+}
+
+#[test]
+fn reading_is_paused_meanwhile_and_restored() {
+    for kind in ALL {
+        for paused_before in [false, true] {
+            run(async {
+                let (near, far) = connected(kind).await;
+                if paused_before {
+                    near.transport.pause_reading();
+                }
+                let file = file_of(&pattern(much(kind)));
+                let sending = stuck(&near, &far, &file).await;
+                // F-02
+                assert!(!near.transport.is_reading());
+                far.transport.write(b"a question");
+                turns(20).await;
+                assert_eq!(near.log.received_len(), 0);
+                far.transport.resume_reading();
+                sending.await.unwrap();
+                assert_eq!(near.transport.is_reading(), !paused_before, "{kind:?}");
+                near.transport.resume_reading();
+                near.log.received_at_least(10).await;
+                near.transport.close();
+                far.log.lost().await;
+            });
+        }
+    }
+}
+
+#[test]
+fn what_is_asked_of_reading_meanwhile_holds_afterwards() {
+    run(async {
+        for pause in [true, false] {
+            let (near, far) = connected(Kind::Tcp).await;
+            if !pause {
+                near.transport.pause_reading();
+            }
+            let file = file_of(&pattern(MUCH));
+            let sending = stuck(&near, &far, &file).await;
+            match pause {
+                true => near.transport.pause_reading(),
+                false => near.transport.resume_reading(),
+            }
+            assert!(!near.transport.is_reading());
+            far.transport.resume_reading();
+            sending.await.unwrap();
+            assert_eq!(near.transport.is_reading(), !pause);
+            near.transport.abort();
+        }
+    });
+}
+
+#[test]
+fn the_flow_counts_what_waits_behind_the_file() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            let file = file_of(&pattern(much(kind)));
+            let sending = stuck(&near, &far, &file).await;
+            let high = near.transport.get_write_buffer_limits().high();
+            assert_eq!(near.transport.write(&vec![0; high]), Flow::Open);
+            assert_eq!(near.transport.get_write_buffer_size(), high);
+            turns(3).await;
+            assert!(!near.log.has(Callback::PauseWriting));
+            assert_eq!(near.transport.write(b"x"), Flow::Paused);
+            turns(3).await;
+            assert_eq!(near.log.count(Callback::PauseWriting), 1);
+            // F-05: it is told when it may go on
+            far.transport.resume_reading();
+            sending.await.unwrap();
+            near.log.until(|log| log.has(Callback::ResumeWriting)).await;
+            near.transport.close();
+            far.log.lost().await;
+            assert_eq!(far.log.received_len(), much(kind) + high + 1, "{kind:?}");
+            near.log.assert_complete();
+        });
+    }
+}
+
+#[test]
+fn one_that_was_paused_before_is_resumed() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            far.transport.pause_reading();
+            assert_eq!(near.transport.write(&vec![1; much(kind)]), Flow::Paused);
+            near.log.until(|log| log.has(Callback::PauseWriting)).await;
+            let file = file_of(b"a file");
+            let mut sending = sendfile(&near.transport, &file).into_future();
+            assert!(poll_once(&mut sending).await.is_none());
+            far.transport.resume_reading();
+            sending.await.unwrap();
+            // F-05: resume_writing comes if it was paused
+            near.log.until(|log| log.has(Callback::ResumeWriting)).await;
+            assert_eq!(near.transport.flow(), Flow::Open);
+            near.transport.close();
+            far.log.lost().await;
+            near.log.assert_complete();
+        });
+    }
+}
+
+#[test]
+fn a_second_file_is_refused_while_the_first_is_sent() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            let content = pattern(much(kind));
+            let file = file_of(&content);
+            let sending = stuck(&near, &far, &file).await;
+            // F-08
+            let error = sendfile(&near.transport, &file).await.unwrap_err();
+            assert!(matches!(error, SendfileError::InProgress), "{kind:?}: {error:?}");
+            far.transport.resume_reading();
+            sending.await.unwrap();
+            assert_eq!(sendfile(&near.transport, &file).count(10).await.unwrap(), 10);
+            near.transport.close();
+            far.log.lost().await;
+            assert!(far.log.received() == [&content, &content[..10]].concat());
+        });
+    }
+}
+
+#[test]
+fn closing_ends_the_file_and_sends_what_was_written() {
+    for kind in ALL {
+        for linger in [false, true] {
+            run(async {
+                let (near, far) = connected(kind).await;
+                let content = pattern(much(kind));
+                let file = file_of(&content);
+                let reports = support::keep_reports();
+                let sending = stuck(&near, &far, &file).await;
+                near.transport.write(b"behind");
+                match linger {
+                    false => near.transport.close(),
+                    true => near.transport.close_lingering(100, std::time::Duration::from_secs(9)),
+                }
+                // F-08: a connection error for the waiting caller, and no stray report
+                let error = sending.await.unwrap_err();
+                let SendfileError::Failed { sent, error } = error else { panic!("{error:?}") };
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+                assert_eq!(position(&file), sent);
+                far.transport.resume_reading();
+                far.log.lost().await;
+                near.log.lost().await;
+                let expected = [&content[..sent as usize], b"behind"].concat();
+                assert!(far.log.received() == expected, "{kind:?}");
+                near.log.assert_complete();
+                assert_eq!(near.log.cause().map(|cause| cause.to_string()), None);
+                assert!(reports.borrow().is_empty());
+            });
+        }
+    }
+}
+
+#[test]
+fn abort_ends_the_file_and_drops_what_was_written() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            let file = file_of(&pattern(much(kind)));
+            let sending = stuck(&near, &far, &file).await;
+            near.transport.write(b"behind");
+            near.transport.abort();
+            assert_eq!(near.transport.get_write_buffer_size(), 0);
+            let error = sending.await.unwrap_err();
+            assert_eq!(position(&file), error.sent());
+            assert_eq!(io::Error::from(error).kind(), io::ErrorKind::ConnectionAborted);
+            near.log.lost().await;
+            near.log.assert_complete();
+            far.transport.abort();
+        });
+    }
+}
+
+#[test]
+fn a_failing_callback_ends_the_file_with_its_cause() {
+    run(async {
+        let (near, far) = connected(Kind::Tcp).await;
+        let file = file_of(&pattern(MUCH));
+        let sending = stuck(&near, &far, &file).await;
+        let cause = io::Error::new(io::ErrorKind::InvalidData, "nonsense");
+        near.transport.fail(cause.into());
+        let error = sending.await.unwrap_err();
+        assert!(error.sent() > 0 && error.to_string().contains("nonsense"), "{error}");
+        far.transport.abort();
+    });
+}
+
+#[test]
+fn a_peer_that_goes_away_is_an_error_of_the_connection() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            let file = file_of(&pattern(much(kind)));
+            let sending = stuck(&near, &far, &file).await;
+            near.transport.write(b"behind");
+            far.transport.abort();
+            // F-06
+            let error = sending.await.unwrap_err();
+            let SendfileError::Failed { sent, error } = error else { panic!("{error:?}") };
+            assert!(
+                matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset),
+                "{kind:?}: {error}"
+            );
+            assert!(sent > 0);
+            assert_eq!(position(&file), sent);
+            near.log.lost().await;
+            near.log.assert_complete();
+            assert_eq!(near.log.cause().map(|cause| cause.kind()), Some(error.kind()));
+        });
+    }
+}
+
+#[test]
+fn a_file_cut_short_midway_sends_what_it_has() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            let content = pattern(much(kind));
+            let file = file_of(&content);
+            let sending = stuck(&near, &far, &file).await;
+            let sent = near.transport.statistics().bytes_sent;
+            file.set_len(sent + 5).unwrap();
+            far.transport.resume_reading();
+            let sent = sending.await.unwrap();
+            assert!(sent < content.len() as u64);
+            near.transport.write(b"after");
+            near.transport.close();
+            far.log.lost().await;
+            // The piece that was read before is sent, and so are pages on their way.
+            assert_eq!(far.log.received_len() as u64, sent + 5, "{kind:?}");
+            assert!(far.log.received().ends_with(b"after"));
+        });
+    }
+}
+
+#[test]
+fn a_dropped_future_leaves_a_usable_transport() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            let content = pattern(much(kind));
+            let file = file_of(&content);
+            let sending = stuck(&near, &far, &file).await;
+            near.transport.write(b"behind");
+            far.transport.write(b"question");
+            // F-07
+            drop(sending);
+            // F-03: also after a cancellation
+            let sent = position(&file) as usize;
+            assert!(sent > 0 && sent < content.len());
+            near.log.received_at_least(8).await;
+            near.transport.write(b"!");
+            let rest = sendfile(&near.transport, &file).offset(sent as u64);
+            far.transport.resume_reading();
+            rest.await.unwrap();
+            near.transport.close();
+            far.log.lost().await;
+            let expected = [&content[..sent], b"behind!", &content[sent..]].concat();
+            assert!(far.log.received() == expected, "{kind:?}");
+            near.log.assert_complete();
+        });
+    }
+}
+
+#[test]
+fn dropped_while_earlier_writes_are_sent_it_has_sent_nothing() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            far.transport.pause_reading();
+            near.transport.write(&vec![b'<'; much(kind)]);
+            let file = file_of(b"never");
+            let mut sending = sendfile(&near.transport, &file).into_future();
+            assert!(poll_once(&mut sending).await.is_none());
+            near.transport.write(b"behind");
+            drop(sending);
+            assert_eq!(position(&file), 0);
+            far.transport.resume_reading();
+            near.transport.close();
+            far.log.lost().await;
+            assert_eq!(far.log.received_len(), much(kind) + 6);
+        });
+    }
+}
+
+#[test]
+fn the_end_that_is_written_meanwhile_comes_behind_the_file() {
+    for kind in ALL {
+        for written in [&b""[..], b"last words"] {
+            run(async {
+                let (near, far) = connected(kind).await;
+                let content = pattern(much(kind));
+                let file = file_of(&content);
+                let sending = stuck(&near, &far, &file).await;
+                near.transport.write(written);
+                near.transport.write_eof().unwrap();
+                assert_eq!(near.transport.write(b"late"), Flow::Closed);
+                turns(3).await;
+                far.transport.resume_reading();
+                sending.await.unwrap();
+                far.log.until(|log| log.has(Callback::EofReceived)).await;
+                assert!(far.log.received() == [&content, written].concat(), "{kind:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_protocol_that_comes_meanwhile_takes_over() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            let file = file_of(&pattern(much(kind)));
+            let sending = stuck(&near, &far, &file).await;
+            let next = Recorder::taking_over();
+            let log = next.log();
+            near.transport.set_protocol(next);
+            far.transport.write(b"hello");
+            far.transport.resume_reading();
+            sending.await.unwrap();
+            log.received_at_least(5).await;
+            near.transport.close();
+            log.lost().await;
+            log.assert(&[Event::data("hello"), Event::Lost(None)]);
+        });
+    }
+}
+
+#[test]
+fn a_flush_waits_for_what_was_written_behind_the_file() {
+    run(async {
+        let (near, far) = connected(Kind::Tcp).await;
+        let file = file_of(&pattern(MUCH));
+        let sending = stuck(&near, &far, &file).await;
+        near.transport.write(b"behind");
+        let mut flush = near.transport.flush();
+        assert!(poll_once(&mut flush).await.is_none());
+        far.transport.resume_reading();
+        sending.await.unwrap();
+        flush.await.unwrap();
+        near.transport.close();
+        far.log.lost().await;
+    });
+}
+
+#[test]
+fn no_callback_runs_inside_of_a_call() {
+    for kind in [Kind::Tcp, Kind::Memory] {
+        run(async {
+            let tripwire = Tripwire::new();
+            let recorder = Recorder::new();
+            let log = recorder.log();
+            let guarded = tripwire.guard(recorder);
+            let (near, far) = connected_with(kind, guarded, log).await;
+            tripwire.watch(&near.transport);
+            let file = file_of(&pattern(much(kind)));
+            for drop_it in [true, false] {
+                let sending = stuck(&near, &far, &file).await;
+                near.transport.write(&[0; 70_000]);
+                far.transport.resume_reading();
+                if drop_it {
+                    drop(sending);
+                } else {
+                    sending.await.unwrap();
+                }
+            }
+            near.transport.close();
+            near.log.lost().await;
+            tripwire.assert_intact();
+            near.log.assert_complete();
+        });
+    }
+}
+
+#[test]
+fn a_large_file_goes_through_and_others_have_their_turn() {
+    const LENGTH: u64 = 1024 * 1024 * 1024;
+    run(async {
+        let (listener, address) = listener();
+        let transport = create_connection(|| Idle, address).await?;
+        let mut peer: TcpStream = listener.accept()?.0;
+        let reading = LoopHandle::current()?.run_in_executor(move || {
+            let (mut read, mut memory) = (0, vec![0; 1024 * 1024]);
+            loop {
+                match peer.read(&mut memory) {
+                    Ok(0) | Err(_) => return read,
+                    Ok(length) => read += length as u64,
+                }
+            }
+        });
+        let file = file_of(b"");
+        file.set_len(LENGTH)?;
+        let rounds = Rc::new(Cell::new(0_u32));
+        let counting = rounds.clone();
+        let others = spawn(async move {
+            loop {
+                counting.set(counting.get() + 1);
+                turns(1).await;
+            }
+        })?
+        .cancel_on_drop();
+        assert_eq!(sendfile(&transport, &file).await?, LENGTH);
+        assert!(rounds.get() >= 1_000, "others had {} turns", rounds.get());
+        drop(others);
+        transport.close();
+        assert_eq!(reading.await.unwrap(), LENGTH);
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn every_descriptor_is_closed() {
+    let _alone = alone();
+    let before = open_descriptors();
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            let file = file_of(&pattern(much(kind)));
+            let sending = stuck(&near, &far, &file).await;
+            drop(sending);
+            let again = sendfile(&near.transport, &file).into_future();
+            far.transport.abort();
+            let _failed = again.await;
+            near.log.lost().await;
+        });
+    }
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn a_transport_of_a_closed_loop_is_closing() {
+    let (kept, keep) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(None)));
+    let (kept_too, keep_too) = (kept.clone(), keep.clone());
+    run(async move {
+        let (near, far) = connected(Kind::Memory).await;
+        let file = Box::leak(Box::new(file_of(b"hello")));
+        keep_too.set(Some(sendfile(&near.transport, &*file).into_future()));
+        kept_too.set(Some((near, far)));
+    });
+    // The loop is closed, and its transports are lost.
+    let mut sending = keep.take().unwrap();
+    let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+    let polled = std::pin::Pin::new(&mut sending).poll(context);
+    assert!(matches!(polled, std::task::Poll::Ready(Err(SendfileError::Closing))));
+    drop(kept);
+}
