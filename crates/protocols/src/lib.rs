@@ -16,6 +16,7 @@
 
 mod address;
 mod cause;
+mod detached;
 mod extra;
 #[cfg(test)]
 mod fake;
@@ -34,6 +35,7 @@ mod write_buffer;
 
 pub use address::{Address, UnixAddress};
 pub use cause::Cause;
+pub use detached::{DetachError, Detached};
 pub use extra::{PeerName, SockName};
 pub use flow::{Flow, FlowEvent, Notice, Owed};
 pub use incoming::{Incoming, Outcome, ReadSource};

@@ -1,8 +1,9 @@
 //! A wire that carries only a few bytes at a time.
 
 use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
+use bytes::Bytes;
 use tidegate_protocols::Address;
 use tidegate_reactor::Interest;
 use tidegate_transports::stream::Wire;
@@ -100,6 +101,11 @@ impl<W: Wire> Wire for Dribble<W> {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.wire.descriptor()
+    }
+
+    fn detach(self) -> Result<(OwnedFd, Bytes), Dribble<W>> {
+        let most = self.most;
+        self.wire.detach().map_err(|wire| Dribble { wire, most })
     }
 
     fn peername(&self) -> Option<Address> {

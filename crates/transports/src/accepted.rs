@@ -119,7 +119,10 @@ impl<F: ConnectionFactory> IntoFuture for ConnectAcceptedSocket<F> {
         let descriptor = self.sock;
         let dialling = async move {
             tcp::adopt(&descriptor)?;
-            Ok((LoopHandle::current()?, Connected { descriptor, peername: None, host: None }))
+            Ok((
+                LoopHandle::current()?,
+                Connected { descriptor, peername: None, host: None, carried: None },
+            ))
         };
         Connecting::new(self.factory, self.choices, dialling)
     }

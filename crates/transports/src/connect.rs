@@ -254,13 +254,13 @@ async fn dial(route: Route, sock: Option<OwnedFd>) -> io::Result<(LoopHandle, Co
         None if route.to.is_nowhere() => return Err(ArgumentError::NowhereToConnect.into()),
         Some(descriptor) => {
             tcp::adopt(&descriptor)?;
-            Connected { descriptor, peername: None, host: None }
+            Connected { descriptor, peername: None, host: None, carried: None }
         }
         None => {
             let handle = LoopHandle::current()?;
             let (descriptor, address) = route.follow(&handle).await?;
             let peername = Some(Address::Inet(address));
-            Connected { descriptor, peername, host: route.to.host() }
+            Connected { descriptor, peername, host: route.to.host(), carried: None }
         }
     };
     Ok((LoopHandle::current()?, connected))

@@ -14,6 +14,7 @@ use tidegate_protocols::{
 };
 use tidegate_reactor::{Interest, LoopHandle};
 
+use crate::detach::Carried;
 use crate::factory::ConnectionFactory;
 use crate::stream::{self, Socket, StreamOptions};
 use crate::tcp;
@@ -110,6 +111,8 @@ pub(crate) struct Connected {
     pub(crate) peername: Option<Address>,
     /// Whom the layers take the peer for.
     pub(crate) host: Option<String>,
+    /// What was left when it was detached; none of a connection that is new.
+    pub(crate) carried: Option<Box<Carried>>,
 }
 
 /// Resolves when `connection_made` has returned, or when the topmost layer is open.
@@ -132,8 +135,7 @@ impl Opening {
         protocol: Box<dyn Protocol>,
         choices: Choices,
     ) -> io::Result<Opening> {
-        let Connected { descriptor, peername, host } = connected;
-        let is_tcp = tcp::set_no_delay(&descriptor);
+        let Connected { descriptor, peername, host, carried } = connected;
 
         let verdict = Rc::new(Verdict { outcome: Cell::new(None), waiters: Waiters::new() });
         let teller = Teller(Some(verdict.clone()));
@@ -141,9 +143,10 @@ impl Opening {
             limits: choices.limits,
             abort_above: choices.abort_above,
             peername,
+            layered: !choices.layers.is_empty(),
             ..StreamOptions::default()
         };
-        let layered = !choices.layers.is_empty();
+        let layered = options.layered;
         let protocol = if layered {
             let told =
                 move |outcome: Result<Transport, Cause>| teller.tell(outcome.map_err(Into::into));
@@ -152,8 +155,15 @@ impl Opening {
             options.greeted = Some(Box::new(move |transport| teller.tell(Ok(transport.clone()))));
             protocol
         };
-        let make = |watcher| Socket::of(is_tcp, handle, descriptor, Interest::NONE, watcher);
-        let wire = stream::open(handle, make, protocol, options)?;
+        let wire = match carried {
+            Some(carried) => carried.open(handle, descriptor, protocol, options)?,
+            None => {
+                let is_tcp = tcp::set_no_delay(&descriptor);
+                let make =
+                    |watcher| Socket::of(is_tcp, handle, descriptor, Interest::NONE, watcher);
+                stream::open(handle, make, protocol, options)?
+            }
+        };
         Ok(Opening { wire, verdict, waiter: Waiter::new(), layered, taken: false })
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{
@@ -72,6 +73,11 @@ impl Socket {
     ) -> io::Result<Socket> {
         let open = if is_tcp { Socket::tcp } else { Socket::new };
         open(handle, descriptor, interest, watcher)
+    }
+
+    /// Deregisters, and gives the descriptor back, still open.
+    pub(crate) fn into_descriptor(self) -> OwnedFd {
+        self.0.into_inner()
     }
 
     /// Notes that the system has nothing to take or to give for now.
@@ -145,6 +151,10 @@ impl Wire for Socket {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.0.get_ref().as_fd())
+    }
+
+    fn detach(self) -> Result<(OwnedFd, Bytes), Socket> {
+        Ok((self.into_descriptor(), Bytes::new()))
     }
 
     fn peername(&self) -> Option<Address> {

@@ -1,11 +1,12 @@
 //! The stream transport: one for every kind of descriptor.
 //!
 //! The loop owns a connection through the [`Watcher`] that its wire registers, until it is lost; the
-//! connection owns its protocol in a [`Slot`]. What a connection does is in five rooms: `reading`,
-//! `writing` (with the flow), `closing` (with the loss), `linger`, and `face` (what a [`Transport`]
-//! handle can ask of it).
+//! connection owns its protocol in a [`Slot`]. What a connection does is in six rooms: `reading`,
+//! `writing` (with the flow), `closing` (with the loss), `linger`, `detaching`, and `face` (what a
+//! [`Transport`] handle can ask of it).
 
 mod closing;
+mod detaching;
 mod face;
 mod linger;
 mod reading;
@@ -51,6 +52,8 @@ pub struct StreamOptions {
     pub attached: Option<(Rc<dyn Attached>, usize)>,
     /// What to call after `connection_made`.
     pub greeted: Option<Greeted>,
+    /// The protocol is that of a layer, so the connection cannot be detached; not so unless set.
+    pub layered: bool,
 }
 
 /// Opens a stream transport over a wire.
@@ -71,6 +74,28 @@ pub fn open<W: Wire>(
     protocol: Box<dyn Protocol>,
     options: StreamOptions,
 ) -> io::Result<Transport> {
+    open_connection(handle, wire, protocol, options).map(|connection| connection.transport())
+}
+
+/// As [`open`], with what was written before: `unsent` is sent first, and `write_eof` says that nothing follows it.
+pub(crate) fn go_on<W: Wire>(
+    handle: &LoopHandle,
+    wire: impl FnOnce(Rc<dyn Watcher>) -> io::Result<W>,
+    protocol: Box<dyn Protocol>,
+    options: StreamOptions,
+    (unsent, write_eof): (WriteBuffer, bool),
+) -> io::Result<Transport> {
+    let connection = open_connection(handle, wire, protocol, options)?;
+    connection.carry_on(unsent, write_eof);
+    Ok(connection.transport())
+}
+
+fn open_connection<W: Wire>(
+    handle: &LoopHandle,
+    wire: impl FnOnce(Rc<dyn Watcher>) -> io::Result<W>,
+    protocol: Box<dyn Protocol>,
+    options: StreamOptions,
+) -> io::Result<Rc<Connection<W>>> {
     let connection = Rc::new_cyclic(|me: &Weak<Connection<W>>| Connection {
         me: me.clone(),
         handle: handle.clone(),
@@ -86,6 +111,7 @@ pub fn open<W: Wire>(
         receiving: Cell::new(false),
         greeted: Cell::new(false),
         unsent: Cell::new(false),
+        layered: Cell::new(options.layered),
         limits: Cell::new(options.limits),
         abort_above: options.abort_above.unwrap_or(usize::MAX),
         buffer: RefCell::new(WriteBuffer::new()),
@@ -113,9 +139,7 @@ pub fn open<W: Wire>(
         connection.close_wire();
         return Err(error.into());
     }
-    let transport = Transport::new(connection.clone());
-    connection.face.set(Some(transport.clone()));
-    Ok(transport)
+    Ok(connection)
 }
 
 /// One connection. Every field that may hold a user's value is a cell that is taken, used and put back.
@@ -137,6 +161,8 @@ struct Connection<W: Wire> {
     greeted: Cell<bool>,
     /// Bytes that were accepted have been dropped.
     unsent: Cell<bool>,
+    /// A layer is part of this, so it cannot be detached.
+    layered: Cell<bool>,
     me: Weak<Connection<W>>,
     handle: LoopHandle,
     /// Gone when the connection is lost, so that a stray handle never keeps the peer waiting.
@@ -168,6 +194,13 @@ struct Connection<W: Wire> {
 }
 
 impl<W: Wire> Connection<W> {
+    /// The handle on a connection that has just been opened.
+    fn transport(self: &Rc<Self>) -> Transport {
+        let transport = Transport::new(self.clone());
+        self.face.set(Some(transport.clone()));
+        transport
+    }
+
     /// A share of this connection. It is called with one alive, so there is always another to be had.
     fn share(&self) -> Rc<Connection<W>> {
         self.me.upgrade().expect("a connection is asked through a share of it")

@@ -1,8 +1,9 @@
 //! The operations a stream transport needs of what carries its bytes.
 
 use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
+use bytes::Bytes;
 use tidegate_protocols::Address;
 use tidegate_reactor::Interest;
 
@@ -74,6 +75,18 @@ pub trait Wire: 'static {
     /// The descriptor, where there is one.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+
+    /// Gives up the descriptor, open and watched by nobody, and what was read of it and given to nobody.
+    ///
+    /// # Errors
+    ///
+    /// The wire as it was, where it is not a socket that another wire could go on with. As provided it is not.
+    fn detach(self) -> Result<(OwnedFd, Bytes), Self>
+    where
+        Self: Sized,
+    {
+        Err(self)
     }
 
     /// The peer's address, if it can be told.

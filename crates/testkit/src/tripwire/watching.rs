@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_protocols::{
-    Address, Cause, Change, Flow, Protocol, RawTransport, Transport, TransportStatistics, Waiter,
+    Address, Cause, Change, DetachError, Detached, Flow, Protocol, RawTransport, Transport, TransportStatistics, Waiter,
     WithProtocolError, WriteLimits,
 };
 
@@ -140,6 +140,11 @@ impl RawTransport for Watching {
     fn extra_info(&self, wanted: TypeId) -> Option<Rc<dyn Any>> {
         let _entered = self.tripwire.call("extra_info");
         self.below.extra_info(wanted)
+    }
+
+    fn detach(&self) -> Result<Detached, DetachError> {
+        let _entered = self.tripwire.call("detach");
+        self.below.detach()
     }
 
     fn statistics(&self) -> TransportStatistics {

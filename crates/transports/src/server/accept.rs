@@ -115,6 +115,7 @@ impl Core {
             peername,
             attached: Some((self.clone(), member)),
             greeted: None,
+            layered,
         };
         let make = |watcher| Socket::of(is_tcp, &self.handle, descriptor, Interest::READ, watcher);
         let wire = stream::open(&self.handle, make, protocol, options)?;

@@ -3,14 +3,15 @@
 use std::any::{Any, TypeId};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::ptr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_protocols::{
-    Address, Cause, Change, Flow, PeerName, Protocol, RawTransport, SockName, Transport,
-    TransportStatistics, Waiter, WithProtocolError, WriteLimits,
+    Address, Cause, Change, DetachError, Detached, Flow, PeerName, Protocol, RawTransport,
+    SockName, Transport, TransportStatistics, Waiter, WithProtocolError, WriteLimits,
 };
 
 use super::{Connection, Wire};
@@ -122,6 +123,8 @@ impl<W: Wire> RawTransport for Connection<W> {
 
     fn rebind(&self, handle: Transport) {
         if self.life.get() != Life::Lost {
+            // A handle straight on this is the private one of a layer. Any other belongs to somebody who watches.
+            self.layered.set(ptr::addr_eq(Rc::as_ptr(&handle.raw()), self));
             let before = self.face.replace(Some(handle));
             drop(before);
         }
@@ -175,6 +178,10 @@ impl<W: Wire> RawTransport for Connection<W> {
         };
         drop(closing);
         looked
+    }
+
+    fn detach(&self) -> Result<Detached, DetachError> {
+        self.leave()
     }
 
     fn statistics(&self) -> TransportStatistics {
