@@ -9,6 +9,7 @@
 //! |---|---|
 //! | connect | [`open_connection`] |
 //! | serve | [`start_server`] |
+//! | go on in another loop | [`StreamPair::detach`], [`adopt_streams`] |
 //! | give a connection to a crate of the futures ecosystem | [`StreamPair`] |
 //! | feed a reader yourself | [`StreamReader::new`], [`Feeder`] |
 //!
@@ -44,6 +45,7 @@
 #![forbid(unsafe_code)]
 #![cfg(not(windows))]
 
+mod detach;
 mod errors;
 mod feeder;
 mod handler;
@@ -59,6 +61,7 @@ mod scan;
 mod until;
 mod writer;
 
+pub use detach::{AdoptStreams, adopt_streams};
 pub use errors::{
     IncompleteReadError, LimitError, LimitOverrunError, ReadExactlyError, ReadUntilError,
     SeparatorError,

@@ -124,7 +124,7 @@ impl<H: Handler<M>, M: 'static> StreamLimit for StartServer<H, M> {
 /// What [`open_connection`] makes of its connection: a reader and a writer.
 #[derive(Debug)]
 pub struct Streams {
-    limit: usize,
+    pub(crate) limit: usize,
 }
 
 impl ConnectionFactory for Streams {

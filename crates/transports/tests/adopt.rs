@@ -31,7 +31,7 @@ fn sockets() -> (TcpStream, TcpStream) {
     let (listener, address) = listener();
     let peer = TcpStream::connect(address).expect("a listener");
     let (accepted, _) = listener.accept().expect("a client");
-    sockopt::set_socket_send_buffer_size(&accepted, 16 << 10).expect("a socket");
+    sockopt::set_socket_send_buffer_size(&accepted, 128 << 10).expect("a socket");
     (accepted, peer)
 }
 
