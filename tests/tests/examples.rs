@@ -6,8 +6,9 @@ use std::thread;
 
 use examples::programs::{Serving, check, output, printed, refused, text, watched_with_examples};
 
-/// How programs are run, and the examples of streams and of HTTP.
+/// How programs are run, and the examples of streams, of HTTP and of many threads.
 mod examples {
+    mod multicore;
     pub(crate) mod programs;
     mod send_file;
     mod streams;
@@ -148,6 +149,7 @@ fn help_and_wrong_arguments_are_answered() {
             "streams_echo_client",
             "chat",
             "hyper_server",
+            "multicore_echo",
         ];
         for name in names {
             let help = output(name, &["--help"]);

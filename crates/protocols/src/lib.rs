@@ -16,6 +16,7 @@
 
 mod address;
 mod cause;
+mod detached;
 mod extra;
 #[cfg(test)]
 mod fake;
@@ -37,6 +38,7 @@ mod write_buffer;
 
 pub use address::{Address, UnixAddress};
 pub use cause::Cause;
+pub use detached::{DetachError, Detached};
 pub use extra::{PeerCredentials, PeerName, Pipe, PipeKind, SockName};
 pub use fds::{MAX_FDS, SendFdsError};
 pub use flow::{Flow, FlowEvent, Notice, Owed};

@@ -12,7 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Address, Cause, Flow, Protocol, SendFdsError, Transport, Turn, TurnError, Waiter, WriteLimits,
+    Address, Cause, DetachError, Detached, Flow, Protocol, SendFdsError, Transport, Turn,
+    TurnError, Waiter, WriteLimits,
 };
 
 /// Makes the next protocol of the present one; see [`Transport::wrap_protocol`].
@@ -146,6 +147,11 @@ pub trait RawTransport: 'static {
 
     /// Calls `look` with the socket; false if there is none, or none any more.
     fn with_socket(&self, look: &mut dyn FnMut(BorrowedFd<'_>)) -> bool;
+
+    /// Takes the connection out of its loop. As provided it refuses, as every layer has to.
+    fn detach(&self) -> Result<Detached, DetachError> {
+        Err(DetachError::Layered)
+    }
 
     /// Counts of what was done so far.
     fn statistics(&self) -> TransportStatistics;

@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Address, Cause, Flow, LimitsError, Protocol, RawTransport, SendFdsError, TransportStatistics,
-    Waiter, WithProtocolError, WriteLimits,
+    Address, Cause, DetachError, Detached, Flow, LimitsError, Protocol, RawTransport, SendFdsError,
+    TransportStatistics, Waiter, WithProtocolError, WriteLimits,
 };
 
 /// The handle on a connection, as its protocol sees it.
@@ -400,6 +400,57 @@ impl Transport {
     /// Counts of what the transport has done so far.
     pub fn statistics(&self) -> TransportStatistics {
         self.raw().statistics()
+    }
+}
+
+/// Going on elsewhere.
+impl Transport {
+    /// Takes the connection out of its loop, to go on with it in another one: in another thread, say.
+    ///
+    /// What was written is offered to the system once more. Then reading stops, and the answer carries the socket
+    /// with all that is unread and unsent: no byte is lost, and none is sent or received twice. The end of the
+    /// writing direction goes along too, sent or not; an end of the peer's is found again by whoever reads next.
+    /// To this end it is an end like any other: writes answer [`Flow::Closed`], a flush that still had something to
+    /// send fails, and [`connection_lost`](Protocol::connection_lost) follows with no cause, from the loop.
+    ///
+    /// It may be called inside of every callback. What `data_received` was given counts as read; the part of it that
+    /// is for the next protocol is put back by [`with_unread`](Detached::with_unread).
+    ///
+    /// Options of the socket stay as they are. Write limits, layers and extra information do not go along.
+    ///
+    /// asyncio has no counterpart.
+    ///
+    /// # Errors
+    ///
+    /// Before `connection_made` was called; once the connection is closing or lost; with a layer in it, also if that
+    /// has stepped aside; where it is not carried by one descriptor, as in memory; and inside of
+    /// [`with_socket`](Transport::with_socket). See [`DetachError`]. The connection goes on as if nothing had
+    /// happened.
+    ///
+    /// # Examples
+    ///
+    /// Who greets with a `!` is served elsewhere:
+    ///
+    /// ```
+    /// use std::io;
+    /// use std::sync::mpsc::Sender;
+    /// use tidegate_protocols::{Detached, Protocol, Transport};
+    ///
+    /// struct Usher(Sender<Detached>);
+    ///
+    /// impl Protocol for Usher {
+    ///     fn data_received(&mut self, transport: &Transport, data: &[u8]) -> io::Result<()> {
+    ///         if let Some(rest) = data.strip_prefix(b"!") {
+    ///             let detached = transport.detach()?.with_unread(rest);
+    ///             // Nobody there to take it: then it is closed.
+    ///             let _ = self.0.send(detached);
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn detach(&self) -> Result<Detached, DetachError> {
+        self.raw().detach()
     }
 }
 

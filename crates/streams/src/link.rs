@@ -1,6 +1,7 @@
 //! What the reader, the writer and the protocol of one connection share.
 
 use std::cell::{Cell, OnceCell};
+use std::io;
 
 use tidegate_protocols::{Cause, Transport, Waiters};
 
@@ -121,6 +122,12 @@ impl Link {
         self.go_on();
         self.lose(Some(cause));
         self.bond.set(Bond::Detached);
+    }
+
+    /// The connection goes on in another loop: these streams are at their end.
+    pub(crate) fn leave(&self) {
+        let text = "the connection was detached";
+        self.detach(io::Error::new(io::ErrorKind::NotConnected, text).into());
     }
 
     /// Lets the transport read on.

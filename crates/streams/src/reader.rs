@@ -328,6 +328,12 @@ impl StreamReader {
         given
     }
 
+    /// Gives away everything that has come.
+    pub(crate) fn take_all(&mut self) -> Bytes {
+        self.pull();
+        self.give(self.held.len())
+    }
+
     pub(crate) fn drop_front(&mut self, length: usize) {
         self.held.advance(length);
         self.has_given(length);

@@ -68,6 +68,11 @@ impl StreamWriter {
         self.link.transport().expect("a writer is made when its connection is")
     }
 
+    /// Whether that is this one's link.
+    pub(crate) fn belongs_to(&self, link: &Rc<Link>) -> bool {
+        Rc::ptr_eq(&self.link, link)
+    }
+
     /// The transport below, with everything it offers.
     ///
     /// From then on a drain has to ask it each time how things stand, which costs a little on short lines. What is

@@ -2,10 +2,11 @@
 
 use std::any::Any;
 use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use tidegate_protocols::Address;
+use bytes::Bytes;
+use tidegate_protocols::{Address, DetachError};
 use tidegate_reactor::Interest;
 use tidegate_transports::stream::{Directions, Wire};
 
@@ -110,6 +111,11 @@ impl<W: Wire> Wire for Dribble<W> {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.wire.descriptor()
+    }
+
+    fn detach(self) -> Result<(OwnedFd, Bytes), (Dribble<W>, DetachError)> {
+        let most = self.most;
+        self.wire.detach().map_err(|(wire, error)| (Dribble { wire, most }, error))
     }
 
     fn peername(&self) -> Option<Address> {

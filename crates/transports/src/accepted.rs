@@ -8,8 +8,8 @@ use tidegate_protocols::{Layer, Layered, Protocol, Serves, WriteLimits};
 use tidegate_reactor::LoopHandle;
 
 use crate::factory::ConnectionFactory;
+use crate::kind;
 use crate::opening::{Carrier, Choices, Connected, Connecting};
-use crate::{tcp, unix};
 
 /// Takes over a connection that was accepted outside of the loop, as its server side.
 ///
@@ -130,11 +130,8 @@ impl<F: ConnectionFactory> IntoFuture for ConnectAcceptedSocket<F> {
         let descriptor = self.sock;
         let receive_fds = self.choices.receive_fds;
         let dialling = async move {
-            match receive_fds {
-                0 => tcp::adopt(&descriptor)?,
-                _ => unix::adopt(&descriptor)?,
-            }
-            let carrier = Carrier::Socket(descriptor);
+            kind::adopt(&descriptor, receive_fds)?;
+            let carrier = Carrier::Socket(descriptor, None);
             Ok((LoopHandle::current()?, Connected { carrier, peername: None, host: None }))
         };
         Connecting::new(self.factory, self.choices, dialling)

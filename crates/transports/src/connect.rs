@@ -260,13 +260,17 @@ async fn dial(route: Route, sock: Option<OwnedFd>) -> io::Result<(LoopHandle, Co
         None if route.to.is_nowhere() => return Err(ArgumentError::NowhereToConnect.into()),
         Some(descriptor) => {
             tcp::adopt(&descriptor)?;
-            Connected { carrier: Carrier::Socket(descriptor), peername: None, host: None }
+            Connected { carrier: Carrier::Socket(descriptor, None), peername: None, host: None }
         }
         None => {
             let handle = LoopHandle::current()?;
             let (descriptor, address) = route.follow(&handle).await?;
             let peername = Some(Address::Inet(address));
-            Connected { carrier: Carrier::Socket(descriptor), peername, host: route.to.host() }
+            Connected {
+                carrier: Carrier::Socket(descriptor, None),
+                peername,
+                host: route.to.host(),
+            }
         }
     };
     Ok((LoopHandle::current()?, connected))

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use tidegate_protocols::{Address, Protocol, Transport};
-use tidegate_reactor::{Interest, LoopHandle};
+use tidegate_reactor::{Interest, LoopHandle, Watcher};
 
-use crate::stream::{self, Socket, StreamOptions, UnixSocket};
+use crate::detach::Carried;
+use crate::stream::{self, Socket, StreamOptions, UnixSocket, Wire};
 use crate::{tcp, unix};
 
 /// What kind of stream socket a descriptor is.
@@ -38,8 +40,9 @@ impl Kind {
         }
     }
 
-    /// Opens a stream transport over a socket of this kind. A read may bring so many descriptors, if it is a Unix
-    /// socket.
+    /// Opens a stream transport over a socket of this kind, or goes on with one. A read may bring so many descriptors,
+    /// if it is a Unix socket.
+    #[expect(clippy::too_many_arguments, reason = "all that opening takes, from two callers")]
     pub(crate) fn open(
         self,
         handle: &LoopHandle,
@@ -48,20 +51,40 @@ impl Kind {
         interest: Interest,
         protocol: Box<dyn Protocol>,
         options: StreamOptions,
+        carried: Option<Box<Carried>>,
     ) -> io::Result<Transport> {
         if self == Kind::Unix {
             let wire = |watcher| {
                 let socket = UnixSocket::new(handle, descriptor, interest, watcher)?;
                 Ok(socket.receive_fds(receive_fds))
             };
-            return stream::open(handle, wire, protocol, options);
+            return open(handle, wire, protocol, options, carried);
         }
-        let open = if self == Kind::Tcp { Socket::tcp } else { Socket::new };
-        stream::open(
-            handle,
-            |watcher| open(handle, descriptor, interest, watcher),
-            protocol,
-            options,
-        )
+        let make = if self == Kind::Tcp { Socket::tcp } else { Socket::new };
+        let wire = |watcher| make(handle, descriptor, interest, watcher);
+        open(handle, wire, protocol, options, carried)
+    }
+}
+
+/// Makes a socket that was given to us one of ours: a stream socket, and non-blocking; a Unix socket, if it is to receive
+/// descriptors.
+pub(crate) fn adopt(descriptor: &OwnedFd, receive_fds: usize) -> io::Result<()> {
+    match receive_fds {
+        0 => tcp::adopt(descriptor),
+        _ => unix::adopt(descriptor),
+    }
+}
+
+/// Opens a stream transport that is new, or goes on from where it was detached.
+fn open<W: Wire>(
+    handle: &LoopHandle,
+    wire: impl FnOnce(Rc<dyn Watcher>) -> io::Result<W>,
+    protocol: Box<dyn Protocol>,
+    options: StreamOptions,
+    carried: Option<Box<Carried>>,
+) -> io::Result<Transport> {
+    match carried {
+        None => stream::open(handle, wire, protocol, options),
+        Some(carried) => carried.open(handle, wire, protocol, options),
     }
 }

@@ -3,7 +3,8 @@
 //! A [`Protocol`](tidegate_protocols::Protocol) is what a program writes; a
 //! [`Transport`](tidegate_protocols::Transport) is the handle it is given. This crate is what joins the two
 //! to sockets: [`create_connection`] opens a connection, [`create_server`] accepts them,
-//! [`connect_accepted_socket`] takes over one that was accepted elsewhere. [`create_unix_connection`] and
+//! [`connect_accepted_socket`] takes over one that was accepted elsewhere, and [`adopt`] goes on with one that
+//! was [detached](tidegate_protocols::Transport::detach) from another loop. [`create_unix_connection`] and
 //! [`create_unix_server`] do the same over Unix sockets, which can pass descriptors.
 //!
 //! [`connect_read_pipe`] and [`connect_write_pipe`] do the same with pipes and whatever is like them,
@@ -22,6 +23,7 @@ mod accepted;
 mod addresses;
 mod connect;
 mod create_server;
+mod detach;
 mod errors;
 mod factory;
 mod happy_eyeballs;
@@ -29,6 +31,7 @@ mod kind;
 mod lifecycle;
 mod opening;
 mod pipe;
+mod read_ahead;
 mod sendfile;
 mod server;
 mod sock;
@@ -43,6 +46,7 @@ pub use accepted::{ConnectAcceptedSocket, connect_accepted_socket};
 pub use addresses::{Family, Host, Hosts, Target};
 pub use connect::{CreateConnection, Route, create_connection};
 pub use create_server::{CreateServer, Places, create_server};
+pub use detach::{Adopt, adopt};
 pub use errors::{ArgumentError, BindError, ConnectCallError, ConnectError, ServerError};
 pub use factory::{ConnectionFactory, ProtocolFactory};
 pub use opening::Connecting;

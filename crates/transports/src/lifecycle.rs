@@ -7,6 +7,7 @@
 //!      │ Close          │                 │  └─ more is       │
 //!      └────────────────┼─▶ Draining      │     written       │
 //!                       │                 └──▶ Lingering ─────┤  Linger, then LingerOver
+//!                       ├── Detach ───────────────────────────┤
 //!                       └── Fail (from every state above) ────┘
 //! ```
 
@@ -44,6 +45,8 @@ pub(crate) enum LifeEvent {
     LingerOver,
     /// An abort, an error, a failing callback.
     Fail,
+    /// Its descriptor was given away, to go on elsewhere.
+    Detach,
     /// `connection_lost` has returned.
     Delivered,
     /// The loop closes: no callback comes any more.
@@ -62,6 +65,7 @@ impl Life {
             (Draining, On::Linger) => Lingering,
             (Lingering, On::LingerOver) => Losing,
             (Opening | Open | Draining | Lingering, On::Fail) => Losing,
+            (Opening | Open, On::Detach) => Losing,
             (Losing, On::Delivered) => Lost,
             (_, On::LoopClosed) => Lost,
             (same, _) => same,
@@ -195,6 +199,8 @@ mod tests {
         assert_eq!(row(LifeEvent::LingerOver), [Opening, Open, Draining, Losing, Losing, Lost]);
         // T-57
         assert_eq!(row(LifeEvent::Fail), [Losing, Losing, Losing, Losing, Losing, Lost]);
+        // What is closing is not detached.
+        assert_eq!(row(LifeEvent::Detach), [Losing, Losing, Draining, Lingering, Losing, Lost]);
         assert_eq!(row(LifeEvent::Delivered), [Opening, Open, Draining, Lingering, Lost, Lost]);
         assert_eq!(row(LifeEvent::LoopClosed), [Lost; 6]);
     }

@@ -14,6 +14,7 @@ use tidegate_protocols::{
 };
 use tidegate_reactor::{Interest, LoopHandle};
 
+use crate::detach::Carried;
 use crate::factory::ConnectionFactory;
 use crate::kind::Kind;
 use crate::pipe::{Ends, PipeEnds};
@@ -110,8 +111,8 @@ impl Choices {
 
 /// What becomes the wire of a transport.
 pub(crate) enum Carrier {
-    /// A connected socket.
-    Socket(OwnedFd),
+    /// A connected socket, and what was left of it if it was detached.
+    Socket(OwnedFd, Option<Box<Carried>>),
     /// The ends of pipes.
     Pipe(Ends),
 }
@@ -151,9 +152,10 @@ impl Opening {
             limits: choices.limits,
             abort_above: choices.abort_above,
             peername,
+            layered: !choices.layers.is_empty(),
             ..StreamOptions::default()
         };
-        let layered = !choices.layers.is_empty();
+        let layered = options.layered;
         let protocol = if layered {
             let told =
                 move |outcome: Result<Transport, Cause>| teller.tell(outcome.map_err(Into::into));
@@ -163,15 +165,17 @@ impl Opening {
             protocol
         };
         let wire = match carrier {
-            Carrier::Socket(descriptor) => {
+            Carrier::Socket(descriptor, carried) => {
                 let kind = Kind::of(&descriptor, options.peername.as_ref());
+                let receive_fds = choices.receive_fds;
                 kind.open(
                     handle,
                     descriptor,
-                    choices.receive_fds,
+                    receive_fds,
                     Interest::NONE,
                     protocol,
                     options,
+                    carried,
                 )?
             }
             Carrier::Pipe(ends) => {

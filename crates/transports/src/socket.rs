@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{
     self, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrAny,
     sendmsg,
 };
-use tidegate_protocols::{Address, UnixAddress};
+use tidegate_protocols::{Address, DetachError, UnixAddress};
 use tidegate_reactor::{Interest, LoopHandle, Source, Watcher};
 
 use crate::sendfile::native;
@@ -63,6 +64,11 @@ impl Socket {
         watcher: Rc<dyn Watcher>,
     ) -> io::Result<Socket> {
         Source::edge_triggered(handle, descriptor, interest, watcher).map(Socket)
+    }
+
+    /// Deregisters, and gives the descriptor back, still open.
+    pub(crate) fn into_descriptor(self) -> OwnedFd {
+        self.0.into_inner()
     }
 
     /// Notes that the system has nothing to take or to give for now.
@@ -173,6 +179,10 @@ impl Wire for Socket {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.0.get_ref().as_fd())
+    }
+
+    fn detach(self) -> Result<(OwnedFd, Bytes), (Socket, DetachError)> {
+        Ok((self.into_descriptor(), Bytes::new()))
     }
 
     fn peername(&self) -> Option<Address> {

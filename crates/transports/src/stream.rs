@@ -1,11 +1,12 @@
 //! The stream transport: one for every kind of descriptor.
 //!
 //! The loop owns a connection through the [`Watcher`] that its wire registers, until it is lost; the
-//! connection owns its protocol in a [`Slot`]. What a connection does is in six rooms: `reading`,
+//! connection owns its protocol in a [`Slot`]. What a connection does is in seven rooms: `reading`,
 //! `writing` (with the flow), `turn` (what is sent without being written), `closing` (with the loss), `linger`,
-//! and `face` (what a [`Transport`] handle can ask of it).
+//! `detaching`, and `face` (what a [`Transport`] handle can ask of it).
 
 mod closing;
+mod detaching;
 mod face;
 mod linger;
 mod reading;
@@ -55,6 +56,8 @@ pub struct StreamOptions {
     pub attached: Option<(Rc<dyn Attached>, usize)>,
     /// What to call after `connection_made`.
     pub greeted: Option<Greeted>,
+    /// The protocol is that of a layer, so the connection cannot be detached; not so unless set.
+    pub layered: bool,
 }
 
 /// Opens a stream transport over a wire.
@@ -75,6 +78,28 @@ pub fn open<W: Wire>(
     protocol: Box<dyn Protocol>,
     options: StreamOptions,
 ) -> io::Result<Transport> {
+    open_connection(handle, wire, protocol, options).map(|connection| connection.transport())
+}
+
+/// As [`open`], with what was written before: `unsent` is sent first, and `write_eof` says that nothing follows it.
+pub(crate) fn go_on<W: Wire>(
+    handle: &LoopHandle,
+    wire: impl FnOnce(Rc<dyn Watcher>) -> io::Result<W>,
+    protocol: Box<dyn Protocol>,
+    options: StreamOptions,
+    (unsent, write_eof): (WriteBuffer, bool),
+) -> io::Result<Transport> {
+    let connection = open_connection(handle, wire, protocol, options)?;
+    connection.carry_on(unsent, write_eof);
+    Ok(connection.transport())
+}
+
+fn open_connection<W: Wire>(
+    handle: &LoopHandle,
+    wire: impl FnOnce(Rc<dyn Watcher>) -> io::Result<W>,
+    protocol: Box<dyn Protocol>,
+    options: StreamOptions,
+) -> io::Result<Rc<Connection<W>>> {
     let connection = Rc::new_cyclic(|me: &Weak<Connection<W>>| Connection {
         me: me.clone(),
         handle: handle.clone(),
@@ -91,6 +116,7 @@ pub fn open<W: Wire>(
         greeted: Cell::new(false),
         unsent: Cell::new(false),
         sender: Cell::new(Sender::Writers),
+        layered: Cell::new(options.layered),
         limits: Cell::new(options.limits),
         abort_above: options.abort_above.unwrap_or(usize::MAX),
         buffer: RefCell::new(WriteBuffer::new()),
@@ -120,9 +146,7 @@ pub fn open<W: Wire>(
         connection.close_wire();
         return Err(error.into());
     }
-    let transport = Transport::new(connection.clone());
-    connection.face.set(Some(transport.clone()));
-    Ok(transport)
+    Ok(connection)
 }
 
 /// One connection. Every field that may hold a user's value is a cell that is taken, used and put back.
@@ -146,6 +170,8 @@ struct Connection<W: Wire> {
     unsent: Cell<bool>,
     /// Who sends; unless it is the writers, `refused` holds back what they write.
     sender: Cell<Sender>,
+    /// A layer is part of this, so it cannot be detached.
+    layered: Cell<bool>,
     me: Weak<Connection<W>>,
     handle: LoopHandle,
     /// Gone when the connection is lost, so that a stray handle never keeps the peer waiting.
@@ -190,6 +216,13 @@ struct Kept {
 }
 
 impl<W: Wire> Connection<W> {
+    /// The handle on a connection that has just been opened.
+    fn transport(self: &Rc<Self>) -> Transport {
+        let transport = Transport::new(self.clone());
+        self.face.set(Some(transport.clone()));
+        transport
+    }
+
     /// A share of this connection. It is called with one alive, so there is always another to be had.
     fn share(&self) -> Rc<Connection<W>> {
         self.me.upgrade().expect("a connection is asked through a share of it")

@@ -143,12 +143,12 @@ async fn dial(path: UnixPath, sock: Option<OwnedFd>) -> io::Result<(LoopHandle, 
         (None, None) => return Err(ArgumentError::NeitherPathNorSocket.into()),
         (Some(descriptor), None) => {
             adopt(&descriptor)?;
-            Connected { carrier: Carrier::Socket(descriptor), peername: None, host: None }
+            Connected { carrier: Carrier::Socket(descriptor, None), peername: None, host: None }
         }
         (None, Some(address)) => {
             let descriptor = connect(&address).await?;
             Connected {
-                carrier: Carrier::Socket(descriptor),
+                carrier: Carrier::Socket(descriptor, None),
                 peername: Some(Address::Unix(address)),
                 host: None,
             }

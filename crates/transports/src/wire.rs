@@ -5,7 +5,8 @@ use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use tidegate_protocols::{Address, SendFdsError};
+use bytes::Bytes;
+use tidegate_protocols::{Address, DetachError, SendFdsError};
 use tidegate_reactor::Interest;
 
 /// What carries the bytes of a stream transport: a socket, or memory in tests.
@@ -120,6 +121,18 @@ pub trait Wire: 'static {
     /// The descriptor, where there is one.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+
+    /// Gives up the descriptor, open and watched by nobody, and what was read of it and given to nobody.
+    ///
+    /// # Errors
+    ///
+    /// The wire as it was, and why. As provided it is not a socket that another wire could go on with.
+    fn detach(self) -> Result<(OwnedFd, Bytes), (Self, DetachError)>
+    where
+        Self: Sized,
+    {
+        Err((self, DetachError::NoDescriptor))
     }
 
     /// The peer's address, if it can be told.

@@ -3,12 +3,13 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tidegate_testkit::watched;
 
 /// Runs a test that may take a minute, not counting the time in which the examples are built.
@@ -112,6 +113,22 @@ impl Serving {
 
     pub(crate) fn complaint(&mut self) -> String {
         next_line(&mut self.complaints)
+    }
+
+    /// How many descriptors it has open, where the system tells that.
+    pub(crate) fn open_descriptors(&self) -> Option<usize> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.process.id())).ok()?;
+        Some(open.count())
+    }
+
+    /// Ends it as Ctrl-C does; answers how it ended, what else it has printed, and its complaints.
+    pub(crate) fn interrupted(mut self) -> (ExitStatus, String, String) {
+        let number = self.process.id().try_into().ok().and_then(Pid::from_raw);
+        kill_process(number.expect("a process"), Signal::INT).expect("it runs");
+        let (mut printed, mut complaints) = (String::new(), String::new());
+        self.printed.read_to_string(&mut printed).expect("the example prints text");
+        self.complaints.read_to_string(&mut complaints).expect("the example prints text");
+        (self.process.wait().expect("it has ended"), printed, complaints)
     }
 
     /// The most memory that it has had, in KiB, where the system tells that.

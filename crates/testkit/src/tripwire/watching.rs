@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_protocols::{
-    Address, Cause, Change, Flow, Protocol, RawTransport, Transport, TransportStatistics, Turn,
-    TurnError, Waiter, WithProtocolError, WriteLimits,
+    Address, Cause, Change, DetachError, Detached, Flow, Protocol, RawTransport, Transport,
+    TransportStatistics, Turn, TurnError, Waiter, WithProtocolError, WriteLimits,
 };
 
 use super::Tripwire;
@@ -145,6 +145,11 @@ impl RawTransport for Watching {
     fn extra_info(&self, wanted: TypeId) -> Option<Rc<dyn Any>> {
         let _entered = self.tripwire.call("extra_info");
         self.below.extra_info(wanted)
+    }
+
+    fn detach(&self) -> Result<Detached, DetachError> {
+        let _entered = self.tripwire.call("detach");
+        self.below.detach()
     }
 
     fn statistics(&self) -> TransportStatistics {

@@ -113,6 +113,7 @@ impl Core {
             peername,
             attached: Some((self.clone(), member)),
             greeted: None,
+            layered,
         };
         let wire = kind.open(
             &self.handle,
@@ -121,6 +122,7 @@ impl Core {
             Interest::READ,
             protocol,
             options,
+            None,
         )?;
         let now = self.settings.idle_timeout.map(|_| self.handle.time());
         if !self.members.add(Arrival { wire: wire.clone(), serial, layered, now }) {

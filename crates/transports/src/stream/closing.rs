@@ -130,7 +130,7 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Keeps what is known of the wire, which is to be closed.
-    fn keep(&self) {
+    pub(super) fn keep(&self) {
         let sockname = self.sockname();
         let extra_info = self.ask_wire(Wire::extra_info).flatten();
         if sockname.is_some() || extra_info.is_some() {

@@ -3,14 +3,16 @@
 use std::any::{Any, TypeId};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ptr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_protocols::{
-    Address, Cause, Change, Flow, PeerName, Protocol, RawTransport, SockName, Transport,
-    TransportStatistics, Turn, TurnError, Waiter, WithProtocolError, WriteLimits,
+    Address, Cause, Change, DetachError, Detached, Flow, PeerName, Protocol, RawTransport,
+    SockName, Transport, TransportStatistics, Turn, TurnError, Waiter, WithProtocolError,
+    WriteLimits,
 };
 
 use super::{Connection, Kept, Wire};
@@ -134,6 +136,8 @@ impl<W: Wire> RawTransport for Connection<W> {
 
     fn rebind(&self, handle: Transport) {
         if self.life.get() != Life::Lost {
+            // A handle straight on this is the private one of a layer. Any other belongs to somebody who watches.
+            self.layered.set(ptr::addr_eq(Rc::as_ptr(&handle.raw()), self));
             let before = self.face.replace(Some(handle));
             drop(before);
         }
@@ -186,6 +190,10 @@ impl<W: Wire> RawTransport for Connection<W> {
         };
         drop(closing);
         looked
+    }
+
+    fn detach(&self) -> Result<Detached, DetachError> {
+        self.leave()
     }
 
     fn statistics(&self) -> TransportStatistics {

@@ -334,7 +334,7 @@ impl<W: Wire> Connection<W> {
     }
 
     /// As [`look_at_flow`](Connection::look_at_flow), where nothing was sent.
-    fn look_above(&self, waiting: usize) {
+    pub(super) fn look_above(&self, waiting: usize) {
         let owed = self.owed.get();
         if waiting > self.limits.get().high() {
             self.note_owed(owed, owed.on(FlowEvent::Above));
@@ -466,7 +466,7 @@ impl<W: Wire> Connection<W> {
             Some(cause) => cause.into(),
             None => io::Error::new(
                 io::ErrorKind::ConnectionAborted,
-                "the connection was aborted before everything was sent",
+                "the connection was aborted or detached before everything was sent",
             ),
         }
     }

@@ -8,8 +8,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags, recvmsg};
-use tidegate_protocols::{Address, MAX_FDS, PeerCredentials};
+use tidegate_protocols::{Address, DetachError, MAX_FDS, PeerCredentials};
 use tidegate_reactor::{Interest, LoopHandle, Watcher};
 
 use crate::socket::Socket;
@@ -271,6 +272,13 @@ impl Wire for UnixSocket {
 
     fn sockname(&self) -> Option<Address> {
         self.socket.sockname()
+    }
+
+    fn detach(self) -> Result<(OwnedFd, Bytes), (UnixSocket, DetachError)> {
+        if self.has_fds_waiting() {
+            return Err((self, DetachError::Busy));
+        }
+        Ok((self.socket.into_descriptor(), Bytes::new()))
     }
 
     fn extra_info(&self) -> Option<Rc<dyn Any>> {
