@@ -31,6 +31,14 @@ impl Kind {
         }
     }
 
+    /// The same, of one that was a transport's before, whose options stay.
+    pub(crate) fn detached(descriptor: &OwnedFd) -> Kind {
+        if tcp::is_tcp(descriptor) {
+            return Kind::Tcp;
+        }
+        if unix::is_unix(descriptor) { Kind::Unix } else { Kind::Other }
+    }
+
     /// The same, of one that was accepted where `sockname` is.
     pub(crate) fn accepted(descriptor: &OwnedFd, sockname: &Address) -> Kind {
         match sockname {

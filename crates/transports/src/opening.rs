@@ -166,7 +166,10 @@ impl Opening {
         };
         let wire = match carrier {
             Carrier::Socket(descriptor, carried) => {
-                let kind = Kind::of(&descriptor, options.peername.as_ref());
+                let kind = match &carried {
+                    None => Kind::of(&descriptor, options.peername.as_ref()),
+                    Some(_) => Kind::detached(&descriptor),
+                };
                 let receive_fds = choices.receive_fds;
                 kind.open(
                     handle,

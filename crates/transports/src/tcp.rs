@@ -53,6 +53,11 @@ pub(crate) fn set_no_delay(descriptor: &OwnedFd) -> bool {
     sockopt::set_tcp_nodelay(descriptor, true).is_ok()
 }
 
+/// Whether a stream socket is one of TCP.
+pub(crate) fn is_tcp(descriptor: &OwnedFd) -> bool {
+    sockopt::tcp_nodelay(descriptor).is_ok()
+}
+
 /// Binds a socket to a local address.
 pub(crate) fn bind(descriptor: &OwnedFd, address: &SocketAddr) -> Result<(), BindError> {
     net::bind(descriptor, address)
