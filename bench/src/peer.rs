@@ -3,7 +3,9 @@
 //! It prints `READY` once it listens on 127.0.0.1, and then its address. The programs of other libraries that
 //! it is compared with take the same arguments and do the same.
 
+use std::fs::File;
 use std::io;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use clap::{Parser, ValueEnum};
@@ -29,6 +31,9 @@ struct Arguments {
     /// By which of the library's interfaces.
     #[arg(long, default_value = "protocol")]
     api: Api,
+    /// With the mode `stream` and the interface `streams`: sends a file of so many zeros, and closes.
+    #[arg(long, value_name = "BYTES")]
+    sendfile: Option<u64>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -52,8 +57,18 @@ enum Api {
 }
 
 fn main() -> io::Result<()> {
-    let Arguments { port, mode, api } = Arguments::parse();
+    let Arguments { port, mode, api, sendfile } = Arguments::parse();
     let host = ("127.0.0.1", port);
+    if let Some(bytes) = sendfile {
+        let zeros = Rc::new(file_of_zeros(bytes)?);
+        return match (api, mode) {
+            (Api::Streams, Mode::Stream) => {
+                let send = move |_reader, writer| send_file(zeros.clone(), writer);
+                serve(start_server(send, host))
+            }
+            _ => Err(io::Error::other("--sendfile needs --api streams --mode stream")),
+        };
+    }
     match (api, mode) {
         (Api::Protocol, Mode::Echo) => serve(create_server(|| Echo, host)),
         (Api::Protocol, Mode::Line) => serve(create_server(Line::default, host)),
@@ -182,4 +197,18 @@ async fn stream(_reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
         writer.write_bytes(Bytes::from_static(&ZEROS));
         writer.drain().await?;
     }
+}
+
+/// A file with no name and no blocks.
+fn file_of_zeros(bytes: u64) -> io::Result<File> {
+    let path = std::env::temp_dir().join(format!("tidegate-peer-{}", std::process::id()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    file.set_len(bytes)?;
+    Ok(file)
+}
+
+async fn send_file(file: Rc<File>, writer: StreamWriter) -> io::Result<()> {
+    writer.sendfile(&*file).await?;
+    writer.close().await
 }

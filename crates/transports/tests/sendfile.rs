@@ -17,11 +17,11 @@ use tidegate_transports::{SendfileError, Sending, create_connection, sendfile};
 
 mod files;
 mod support;
-use files::{ALL, End, Kind, connected, connected_with, file_of, pattern, position};
+use files::{ALL, End, Kind, connected, connected_with, file_of, layer, pattern, position};
 use support::{Idle, listener, poll_once, turns};
 
 /// More than the buffers between two ends ever hold.
-const MUCH: usize = 16 * 1024 * 1024;
+const MUCH: usize = 2 * 1024 * 1024;
 
 /// As much as a connection over memory does not hold; one that dribbles takes its time.
 fn much(kind: Kind) -> usize {
@@ -61,7 +61,7 @@ fn the_order_on_the_wire_is_the_order_of_the_calls() {
             near.transport.write(&before);
             let mut sending = sendfile(&near.transport, &file).into_future();
             assert!(poll_once(&mut sending).await.is_none());
-            // F-02, replaced: T-30 T-36 (the error while a file is sent): it waits behind the file
+            // replaced: F-02: it waits behind the file
             near.transport.write(b"wr");
             near.transport.writelines(["it", "", "te"]);
             near.transport.write_bytes(bytes::Bytes::from(vec![b'n'; 5000]));
@@ -211,6 +211,44 @@ fn a_file_that_is_not_regular_goes_by_the_fallback() {
         near.transport.close();
         far.log.lost().await;
         assert_eq!(far.log.received(), vec![0; 100_000]);
+    });
+}
+
+#[test]
+fn a_layer_that_changes_what_is_sent_is_given_the_pieces() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            let content = pattern(much(kind));
+            let file = file_of(&content);
+            layer::raise(&near.transport, true);
+            near.transport.write(b"before");
+            // F-05: always the fallback
+            let error = sendfile(&near.transport, &file).fallback(false).await.unwrap_err();
+            assert!(matches!(error, SendfileError::NotAvailable), "{kind:?}: {error:?}");
+            let sending = stuck(&near, &far, &file).await;
+            near.transport.write(b"during");
+            far.transport.resume_reading();
+            assert_eq!(sending.await.unwrap(), content.len() as u64);
+            near.transport.close();
+            far.log.lost().await;
+            let received: Vec<u8> = far.log.received().iter().map(|byte| !byte).collect();
+            assert!(received == [b"before", &content[..], b"during"].concat(), "{kind:?}");
+            near.log.assert_complete();
+        });
+    }
+}
+
+#[test]
+fn a_layer_that_knows_nothing_of_turns_sends_no_file() {
+    run(async {
+        let (near, _far) = connected(Kind::Tcp).await;
+        layer::raise(&near.transport, false);
+        // F-01
+        let error = sendfile(&near.transport, &file_of(b"hello")).await.unwrap_err();
+        assert!(matches!(error, SendfileError::NotSupported));
+        assert!(error.to_string().starts_with("sendfile is not supported for"));
+        assert!(near.transport.is_reading());
     });
 }
 
@@ -592,7 +630,9 @@ fn no_callback_runs_inside_of_a_call() {
 
 #[test]
 fn a_large_file_goes_through_and_others_have_their_turn() {
-    const LENGTH: u64 = 1024 * 1024 * 1024;
+    // The fallback takes its time, and has more turns for the same.
+    const MIB: u64 = 1024 * 1024;
+    let length = if Kind::Tcp.is_native() { 1024 * MIB } else { 128 * MIB };
     run(async {
         let (listener, address) = listener();
         let transport = create_connection(|| Idle, address).await?;
@@ -607,7 +647,7 @@ fn a_large_file_goes_through_and_others_have_their_turn() {
             }
         });
         let file = file_of(b"");
-        file.set_len(LENGTH)?;
+        file.set_len(length)?;
         let rounds = Rc::new(Cell::new(0_u32));
         let counting = rounds.clone();
         let others = spawn(async move {
@@ -617,11 +657,11 @@ fn a_large_file_goes_through_and_others_have_their_turn() {
             }
         })?
         .cancel_on_drop();
-        assert_eq!(sendfile(&transport, &file).await?, LENGTH);
+        assert_eq!(sendfile(&transport, &file).await?, length);
         assert!(rounds.get() >= 1_000, "others had {} turns", rounds.get());
         drop(others);
         transport.close();
-        assert_eq!(reading.await.unwrap(), LENGTH);
+        assert_eq!(reading.await.unwrap(), length);
         Ok::<(), io::Error>(())
     })
     .unwrap();

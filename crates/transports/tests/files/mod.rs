@@ -2,12 +2,15 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod layer;
+
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::net::sockopt;
 use tidegate_protocols::layer::Transparent;
 use tidegate_protocols::{Layered, Protocol, Transport};
 use tidegate_reactor::LoopHandle;
@@ -98,6 +101,12 @@ pub(crate) async fn connected_with(kind: Kind, near: impl Protocol, log: Log) ->
             (near.expect("connected"), far)
         }
     };
+    for end in [&near, &far] {
+        end.with_socket(|socket| {
+            sockopt::set_socket_send_buffer_size(socket, 64 * 1024).expect("a socket");
+            sockopt::set_socket_recv_buffer_size(socket, 64 * 1024).expect("a socket");
+        });
+    }
     log.made().await;
     peer_log.made().await;
     (End { transport: near, log }, End { transport: far, log: peer_log })
