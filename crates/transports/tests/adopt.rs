@@ -103,8 +103,8 @@ fn what_is_unread_and_not_wanted_keeps_the_loop_from_nothing() {
             assert_eq!(handle.statistics().ready, 0);
         };
         let detached = Detached::new(sockets().0).with_unread(b"abcdef");
-        let transport = adopt(|| Idle, detached).await.expect("a connection");
-        transport.pause_reading();
+        let held = Recorder::new().on(Callback::ConnectionMade, Transport::pause_reading);
+        let transport = adopt(|| held, detached).await.expect("a connection");
         idle().await;
         let detached = transport.detach().expect("an open connection");
         idle().await;
