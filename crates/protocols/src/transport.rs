@@ -416,7 +416,7 @@ impl Transport {
     /// It may be called inside of every callback. What `data_received` was given counts as read; the part of it that
     /// is for the next protocol is put back by [`with_unread`](Detached::with_unread).
     ///
-    /// Options of the socket stay as they are. Write limits, layers and extra information do not go along.
+    /// Options of the socket stay as they are. Write limits and the limits of a server stay behind.
     ///
     /// asyncio has no counterpart.
     ///

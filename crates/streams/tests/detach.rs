@@ -60,7 +60,6 @@ fn an_end_that_was_received_is_received_again() {
         let (mut pair, mut peer) = open().await;
         peer.write_all(b"all").expect("a peer");
         peer.shutdown(Shutdown::Write).expect("a peer");
-        pair.reader.feeder().feed_data(b"");
         support::until(|| pair.writer.transport().statistics().bytes_received == 3).await;
         turns(3).await;
         let detached = pair.detach().expect("an open connection");
@@ -147,7 +146,7 @@ fn streams_that_are_refused_go_on() {
 
         // Closing.
         let _closing = writer.close();
-        let (reader, _feeder) = (StreamReader::new(1).expect("a limit"), ());
+        let reader = StreamReader::new(1).expect("a limit");
         assert_eq!(StreamPair::new(reader, writer).detach().err(), Some(DetachError::Unpaired));
         let (mut pair, _peer) = open().await;
         let _closing = pair.writer.close();

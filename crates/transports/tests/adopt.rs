@@ -1,211 +1,27 @@
-//! How a detached connection goes on: in order, with nothing lost or doubled, in whichever loop it comes to.
+//! How a detached connection goes on: what comes first, what stays, and what is refused.
 
 #![cfg(not(windows))]
 
 use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, UdpSocket};
-use std::os::unix::net::UnixStream;
+use std::net::{Shutdown, UdpSocket};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use rustix::net::sockopt;
 use tidegate_protocols::layer::Transparent;
-use tidegate_protocols::{
-    Address, AtEof, Detached, Flow, Layered, Protocol, Transport, WriteLimits,
-};
-use tidegate_reactor::{EventLoop, LoopError, LoopHandle, Remote, spawn};
+use tidegate_protocols::{Address, AtEof, Detached, Flow, Layered, Transport, WriteLimits};
+use tidegate_reactor::{EventLoop, LoopError, LoopHandle};
 use tidegate_testkit::{
     Callback, Event, Recorder, Tripwire, alone, open_descriptors, run, turns, watched,
 };
-use tidegate_transports::{ArgumentError, adopt, connect_accepted_socket};
+use tidegate_transports::{ArgumentError, adopt};
 
 mod support;
-use support::{Idle, has_ended, inner, listener, never, poll_once};
-
-/// The accepted end of a connection that holds little, and its peer.
-fn sockets() -> (TcpStream, TcpStream) {
-    let (listener, address) = listener();
-    let peer = TcpStream::connect(address).expect("a listener");
-    let (accepted, _) = listener.accept().expect("a client");
-    sockopt::set_socket_send_buffer_size(&accepted, 128 << 10).expect("a socket");
-    (accepted, peer)
-}
-
-async fn open(protocol: impl Protocol) -> (Transport, TcpStream) {
-    let (accepted, peer) = sockets();
-    (connect_accepted_socket(|| protocol, accepted).await.expect("a connection"), peer)
-}
-
-/// Runs a future in a loop of another thread.
-fn elsewhere<F: Future<Output: Send>>(
-    main: impl FnOnce() -> F + Send + 'static,
-) -> JoinHandle<F::Output>
-where
-    F::Output: 'static,
-{
-    thread::spawn(move || {
-        let event_loop = EventLoop::new().expect("an event loop");
-        let answer = event_loop.run_until_complete(main()).expect("a loop that is not stopped");
-        event_loop.close().expect("a loop that does not run");
-        answer
-    })
-}
-
-/// Bytes of which no piece is like its neighbours.
-fn numbered(length: usize) -> Vec<u8> {
-    (0_u32..).flat_map(u32::to_be_bytes).take(length).collect()
-}
-
-#[track_caller]
-fn assert_same(received: &[u8], sent: &[u8]) {
-    let differs = received.iter().zip(sent).position(|(one, other)| one != other);
-    assert_eq!((received.len(), differs), (sent.len(), None));
-}
-
-#[test]
-fn what_was_unsent_arrives_once_and_in_order() {
-    const BEFORE: usize = 3 << 20;
-    let check = |chunk: usize, kept: bool| {
-        watched(|| {
-            let sent = numbered(BEFORE + (1 << 20));
-            let whole = sent.clone();
-            let (accepted, mut peer) = sockets();
-            let (sender, receiver) = mpsc::channel();
-            let first = elsewhere(move || async move {
-                let transport = connect_accepted_socket(|| Idle, accepted).await.expect("open");
-                for piece in whole[..BEFORE].chunks(chunk) {
-                    match kept {
-                        true => transport.write_bytes(piece.to_vec().into()),
-                        false => transport.write(piece),
-                    };
-                }
-                let detached = transport.detach().expect("an open connection");
-                let statistics = transport.statistics();
-                assert!(!detached.unsent.is_empty(), "the peer does not read");
-                assert_eq!(statistics.bytes_sent as usize + detached.unsent.len(), BEFORE);
-                sender.send((detached, whole)).expect("a receiver");
-                transport.closed().await;
-            });
-            let second = elsewhere(move || async move {
-                let (detached, whole) = receiver.recv().expect("a connection");
-                let waiting = detached.unsent.len();
-                let transport = adopt(|| Idle, detached).await.expect("a connection");
-                assert_eq!(transport.get_write_buffer_size(), waiting);
-                for piece in whole[BEFORE..].chunks(chunk) {
-                    transport.write(piece);
-                }
-                transport.close();
-                transport.closed().await.map(|cause| cause.to_string())
-            });
-            first.join().expect("the first loop");
-            let mut received = Vec::new();
-            peer.read_to_end(&mut received).expect("a connection");
-            assert_same(&received, &sent);
-            assert_eq!(second.join().expect("the second loop"), None);
-        });
-    };
-    for chunk in [97, 1_000, 5_000, 70_000, 1 << 20] {
-        check(chunk, false);
-        check(chunk, true);
-    }
-}
-
-/// Loops in threads of their own, between which a connection wanders.
-struct Ring(Arc<Vec<Remote>>, Vec<JoinHandle<()>>);
-
-impl Ring {
-    fn new(count: usize) -> Ring {
-        let (sender, receiver) = mpsc::channel();
-        let threads = (0..count).map(|_| {
-            let sender = sender.clone();
-            thread::spawn(move || {
-                let event_loop = EventLoop::new().expect("an event loop");
-                sender.send(event_loop.handle().remote()).expect("a test");
-                event_loop.run_forever().expect("a loop");
-                event_loop.close().expect("a loop that does not run");
-            })
-        });
-        let threads = threads.collect();
-        let remotes = receiver.iter().take(count).collect();
-        Ring(Arc::new(remotes), threads)
-    }
-
-    fn send(ring: &Arc<Vec<Remote>>, place: usize, detached: Detached) {
-        let share = Arc::clone(ring);
-        let go_on = move || {
-            let wanderer = Wanderer { ring: share, place, reads: 0 };
-            spawn(async { adopt(|| wanderer, detached).await.expect("a connection") })
-                .expect("a running loop");
-        };
-        ring[place % ring.len()].call_soon_threadsafe(go_on).expect("an open loop");
-    }
-
-    /// Ends it.
-    fn stop(self) {
-        for remote in &*self.0 {
-            let stop = || LoopHandle::current().expect("this loop").stop();
-            remote.call_soon_threadsafe(stop).expect("an open loop");
-        }
-        for thread in self.1 {
-            thread.join().expect("a loop");
-        }
-    }
-}
-
-/// An echo that moves on in the middle of every third read.
-struct Wanderer {
-    ring: Arc<Vec<Remote>>,
-    place: usize,
-    reads: usize,
-}
-
-impl Protocol for Wanderer {
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) -> io::Result<()> {
-        self.reads += 1;
-        if !self.reads.is_multiple_of(3) {
-            transport.write(data);
-            return Ok(());
-        }
-        let (here, there) = data.split_at(data.len() / 3);
-        transport.write(here);
-        let detached = transport.detach()?.with_unread(there);
-        Ring::send(&self.ring, self.place + 1, detached);
-        Ok(())
-    }
-
-    fn eof_received(&mut self, transport: &Transport) -> io::Result<AtEof> {
-        assert!(self.place > 10, "it has stayed in loop {}", self.place);
-        transport.close();
-        Ok(AtEof::Close)
-    }
-}
-
-#[test]
-fn an_echo_that_wanders_between_loops_loses_and_doubles_nothing() {
-    watched(|| {
-        let ring = Ring::new(3);
-        let (accepted, mut peer) = sockets();
-        Ring::send(&ring.0, 0, Detached::new(accepted));
-        let sent = numbered(6 << 20);
-        let whole = sent.clone();
-        let mut writing = peer.try_clone().expect("a socket");
-        let writer = thread::spawn(move || {
-            for piece in whole.chunks(50_001) {
-                writing.write_all(piece).expect("a peer");
-            }
-            writing.shutdown(Shutdown::Write).expect("a peer");
-        });
-        let mut received = Vec::new();
-        peer.read_to_end(&mut received).expect("a connection");
-        assert_same(&received, &sent);
-        writer.join().expect("all was written");
-        ring.stop();
-    });
-}
+use support::moves::{assert_same, numbered, open, sockets};
+use support::{Idle, has_ended, inner, never, poll_once};
 
 #[test]
 fn what_was_unread_comes_first_and_waits_while_reading_is_paused() {
@@ -275,6 +91,35 @@ fn what_is_still_unread_goes_along_again() {
         assert_eq!(log.received(), b"def!");
         // All of it was read: the socket is as any other.
         assert!(transport.detach().expect("an open connection").unread.is_empty());
+    });
+}
+
+#[test]
+fn what_is_unread_and_not_wanted_keeps_the_loop_from_nothing() {
+    run(async {
+        let handle = LoopHandle::current().expect("this loop");
+        let idle = async || {
+            turns(3).await;
+            assert_eq!(handle.statistics().ready, 0);
+        };
+        let detached = Detached::new(sockets().0).with_unread(b"abcdef");
+        let held = Recorder::new().on(Callback::ConnectionMade, Transport::pause_reading);
+        let transport = adopt(|| held, detached).await.expect("a connection");
+        idle().await;
+        let detached = transport.detach().expect("an open connection");
+        idle().await;
+
+        // Wanted, and taken away in the middle.
+        let bit_by_bit = || Recorder::new().buffered(1);
+        let transport = adopt(bit_by_bit, detached).await.expect("a connection");
+        let detached = transport.detach().expect("an open connection");
+        assert!((1..6).contains(&detached.unread.len()));
+        idle().await;
+        let transport = adopt(bit_by_bit, detached).await.expect("a connection");
+        transport.close();
+        idle().await;
+        transport.closed().await;
+        idle().await;
     });
 }
 
@@ -420,78 +265,6 @@ fn a_peer_that_is_gone_is_noticed() {
         log.lost().await;
         let reset = Event::Lost(Some(io::ErrorKind::ConnectionReset));
         log.assert(&[Event::Made, Event::data("last words"), reset]);
-    });
-}
-
-#[test]
-fn what_comes_between_the_loops_is_found() {
-    watched(|| {
-        let first = EventLoop::new().expect("an event loop");
-        let second = EventLoop::new().expect("an event loop");
-        let ((transport, mut peer), log) = first
-            .run_until_complete(async {
-                let recorder = Recorder::new();
-                let log = recorder.log();
-                let (transport, mut peer) = open(recorder).await;
-                peer.write_all(b"before").expect("a peer");
-                log.received_at_least(6).await;
-                ((transport, peer), log)
-            })
-            .expect("a loop that is not stopped");
-
-        peer.write_all(b"untold").expect("a peer");
-        let mut detached = Some(transport.detach().expect("an open connection"));
-        peer.write_all(b"between").expect("a peer");
-        // The first loop has nothing to do with it any more.
-        first.run_until_complete(turns(3)).expect("a loop that is not stopped");
-        log.assert(&[Event::Made, Event::data("before"), Event::Lost(None)]);
-
-        // And again: a loop that has had it finds nothing of the first time.
-        for event_loop in [&second, &first] {
-            let went_on = event_loop.run_until_complete(async {
-                let recorder = Recorder::new();
-                let log = recorder.log();
-                let detached = detached.take().expect("detached");
-                let transport = adopt(|| recorder, detached).await.expect("a connection");
-                peer.write_all(b"after").expect("a peer");
-                log.until(|log| log.received().ends_with(b"after")).await;
-                // Both directions are ready again after they were not.
-                peer.write_all(b"wards").expect("a peer");
-                log.until(|log| log.received().ends_with(b"wards")).await;
-                (transport.detach().expect("an open connection"), log.received())
-            });
-            let (detached_again, received) = went_on.expect("a loop that is not stopped");
-            detached = Some(detached_again);
-            let before: &[u8] = if received.len() > 10 { b"untoldbetween" } else { b"" };
-            assert_eq!(received, [before, b"afterwards"].concat());
-        }
-        first.close().expect("a loop that does not run");
-        second.close().expect("a loop that does not run");
-    });
-}
-
-#[test]
-fn a_unix_socket_moves_as_well() {
-    run(async {
-        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
-        let transport = connect_accepted_socket(|| Idle, ours).await.expect("a connection");
-        let sent = numbered(3 << 20);
-        transport.write(&sent);
-        theirs.write_all(b"between").expect("a peer");
-        let detached = transport.detach().expect("an open connection");
-        assert!(!detached.unsent.is_empty());
-        let reader = elsewhere(|| async move {
-            let recorder = Recorder::new();
-            let log = recorder.log();
-            adopt(|| recorder, detached).await.expect("a connection");
-            log.lost().await;
-            (log.received(), log.cause().is_none())
-        });
-        let mut received = vec![0; sent.len()];
-        theirs.read_exact(&mut received).expect("a peer");
-        assert_same(&received, &sent);
-        theirs.shutdown(Shutdown::Both).expect("a peer");
-        assert_eq!(reader.join().expect("a loop"), (b"between".to_vec(), true));
     });
 }
 

@@ -20,6 +20,8 @@ use tidegate_testkit::{Log, Recorder};
 pub(crate) use tidegate_testkit::{turns, until};
 use tidegate_transports::{CreateServer, Hosts, Server, create_server};
 
+pub(crate) mod moves;
+
 /// A protocol that does nothing.
 pub(crate) struct Idle;
 
