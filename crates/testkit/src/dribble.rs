@@ -1,9 +1,9 @@
 //! A wire that carries only a few bytes at a time.
 
 use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use tidegate_protocols::Address;
+use tidegate_protocols::{Address, PeerCredentials};
 use tidegate_reactor::Interest;
 use tidegate_transports::stream::Wire;
 
@@ -58,6 +58,8 @@ impl<W: Wire> Dribble<W> {
 }
 
 impl<W: Wire> Wire for Dribble<W> {
+    const BRINGS_FDS: bool = W::BRINGS_FDS;
+
     fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let length = into.len().min(self.most);
         self.wire.read(&mut into[..length])
@@ -76,6 +78,19 @@ impl<W: Wire> Wire for Dribble<W> {
             Some(piece) => self.write(piece),
             None => Ok(0),
         }
+    }
+
+    /// What goes with descriptors is not cut.
+    fn write_with_fds(&self, from: &[u8], fds: Vec<OwnedFd>, behind: usize) -> io::Result<usize> {
+        self.wire.write_with_fds(from, fds, behind)
+    }
+
+    fn passes_fds(&self) -> bool {
+        self.wire.passes_fds()
+    }
+
+    fn take_fds(&self) -> Vec<OwnedFd> {
+        self.wire.take_fds()
     }
 
     fn shutdown_write(&self) -> io::Result<()> {
@@ -108,5 +123,9 @@ impl<W: Wire> Wire for Dribble<W> {
 
     fn sockname(&self) -> Option<Address> {
         self.wire.sockname()
+    }
+
+    fn peer_credentials(&self) -> Option<PeerCredentials> {
+        self.wire.peer_credentials()
     }
 }
