@@ -10,6 +10,7 @@ use examples::programs::{Serving, check, output, printed, refused, text, watched
 mod examples {
     pub(crate) mod programs;
     mod streams;
+    mod unix;
     mod web;
 }
 
