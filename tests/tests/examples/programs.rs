@@ -87,9 +87,16 @@ pub(crate) struct Serving<A = SocketAddr> {
     pub(crate) address: A,
 }
 
-impl<A: FromStr> Serving<A> {
+impl Serving {
     /// Starts it; the first line it prints must name its address behind `before`.
-    pub(crate) fn start(name: &str, arguments: &[&str], before: &str) -> Serving<A> {
+    pub(crate) fn start(name: &str, arguments: &[&str], before: &str) -> Serving {
+        Serving::start_on(name, arguments, before)
+    }
+}
+
+impl<A: FromStr> Serving<A> {
+    /// The same, on another kind of address.
+    pub(crate) fn start_on(name: &str, arguments: &[&str], before: &str) -> Serving<A> {
         let mut process = example(name)
             .args(arguments)
             .stdout(Stdio::piped())
