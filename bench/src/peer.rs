@@ -1,30 +1,37 @@
-//! The server that load is put on: `peer --port P --mode echo|line|discard|stream --api protocol|streams`.
+//! The server that load is put on:
+//! `peer --port P --mode echo|line|discard|stream --api protocol|streams`, or `--unix PATH` in place of `--port P`.
 //!
-//! It prints `READY` once it listens on 127.0.0.1, and then its address. The programs of other libraries that
+//! It prints `READY` once it listens on 127.0.0.1, or at the path, and then its address. The programs of other libraries that
 //! it is compared with take the same arguments and do the same.
 
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use memchr::memchr;
+use tidegate::Handler;
 use tidegate::prelude::*;
-use tidegate::{CreateServer, ProtocolFactory};
+use tidegate::streams::start_unix_server;
+use tidegate::transports::create_unix_server;
 
 const BACKLOG: u32 = 4096;
 
 /// What one write of the mode `stream` sends.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// A server on 127.0.0.1 for measuring; prints READY once it listens.
+/// A server on 127.0.0.1, or on a Unix socket, for measuring; prints READY once it listens.
 #[derive(Parser)]
 #[command(name = "peer")]
 struct Arguments {
     /// Where to listen; port 0 is any free one.
-    #[arg(long)]
-    port: u16,
+    #[arg(long, required_unless_present = "unix", conflicts_with = "unix")]
+    port: Option<u16>,
+    /// The path of the Unix socket to listen on, instead of a port.
+    #[arg(long, value_name = "PATH")]
+    unix: Option<PathBuf>,
     /// What to do with each connection.
     #[arg(long)]
     mode: Mode,
@@ -57,33 +64,63 @@ enum Api {
 }
 
 fn main() -> io::Result<()> {
-    let Arguments { port, mode, api, sendfile } = Arguments::parse();
-    let host = ("127.0.0.1", port);
+    let Arguments { port, unix, mode, api, sendfile } = Arguments::parse();
+    let place = match (unix, port) {
+        (Some(path), _) => Place::Unix(path),
+        (None, port) => Place::Port(port.unwrap_or_default()),
+    };
     if let Some(bytes) = sendfile {
         let zeros = Rc::new(file_of_zeros(bytes)?);
         return match (api, mode) {
             (Api::Streams, Mode::Stream) => {
                 let send = move |_reader, writer| send_file(zeros.clone(), writer);
-                serve(start_server(send, host))
+                serve_streams(send, place)
             }
             _ => Err(io::Error::other("--sendfile needs --api streams --mode stream")),
         };
     }
     match (api, mode) {
-        (Api::Protocol, Mode::Echo) => serve(create_server(|| Echo, host)),
-        (Api::Protocol, Mode::Line) => serve(create_server(Line::default, host)),
-        (Api::Protocol, Mode::Discard) => serve(create_server(|| Discard, host)),
-        (Api::Protocol, Mode::Stream) => serve(create_server(|| Stream, host)),
-        (Api::Streams, Mode::Echo) => serve(start_server(echo, host)),
-        (Api::Streams, Mode::Line) => serve(start_server(line, host)),
-        (Api::Streams, Mode::Discard) => serve(start_server(discard, host)),
-        (Api::Streams, Mode::Stream) => serve(start_server(stream, host)),
+        (Api::Protocol, Mode::Echo) => serve(|| Echo, place),
+        (Api::Protocol, Mode::Line) => serve(Line::default, place),
+        (Api::Protocol, Mode::Discard) => serve(|| Discard, place),
+        (Api::Protocol, Mode::Stream) => serve(|| Stream, place),
+        (Api::Streams, Mode::Echo) => serve_streams(echo, place),
+        (Api::Streams, Mode::Line) => serve_streams(line, place),
+        (Api::Streams, Mode::Discard) => serve_streams(discard, place),
+        (Api::Streams, Mode::Stream) => serve_streams(stream, place),
     }
 }
 
-fn serve<F: ProtocolFactory>(server: CreateServer<F>) -> io::Result<()> {
+enum Place {
+    Port(u16),
+    Unix(PathBuf),
+}
+
+fn serve<F, P>(factory: F, place: Place) -> io::Result<()>
+where
+    F: FnMut() -> P + 'static,
+    P: Protocol,
+{
+    match place {
+        Place::Port(port) => run(create_server(factory, ("127.0.0.1", port)).backlog(BACKLOG)),
+        Place::Unix(path) => run(create_unix_server(factory, path).backlog(BACKLOG)),
+    }
+}
+
+fn serve_streams<H, M>(handler: H, place: Place) -> io::Result<()>
+where
+    H: Handler<M>,
+    M: 'static,
+{
+    match place {
+        Place::Port(port) => run(start_server(handler, ("127.0.0.1", port)).backlog(BACKLOG)),
+        Place::Unix(path) => run(start_unix_server(handler, path).backlog(BACKLOG)),
+    }
+}
+
+fn run(server: impl IntoFuture<Output = io::Result<Server>>) -> io::Result<()> {
     tidegate::run(async move {
-        let server = server.backlog(BACKLOG).await?;
+        let server = server.await?;
         println!("READY");
         println!("listening on {}", server.sockets()[0].sockname());
         server.serve_forever().await

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -15,23 +16,29 @@ struct Peer {
 
 impl Peer {
     fn start(api: &str, mode: &str) -> Peer {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_peer"))
-            .args(["--port", "0", "--api", api, "--mode", mode])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("peer starts");
-        let output = BufReader::new(process.stdout.take().expect("its output is piped"));
-        let mut lines = output.lines().map(|line| line.expect("peer prints text"));
-        assert_eq!(lines.next().as_deref(), Some("READY"));
-        let line = lines.next().expect("peer prints its address");
-        let address = line.strip_prefix("listening on ").expect("peer prints its address");
+        let (process, address) = start(&["--port", "0", "--api", api, "--mode", mode]);
         Peer { process, address: address.parse().expect("it is an address") }
     }
 
     fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).expect("peer listens")
     }
+}
+
+/// Starts `peer` and waits until it listens; answers where.
+fn start(arguments: &[&str]) -> (Child, String) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_peer"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("peer starts");
+    let output = BufReader::new(process.stdout.take().expect("its output is piped"));
+    let mut lines = output.lines().map(|line| line.expect("peer prints text"));
+    assert_eq!(lines.next().as_deref(), Some("READY"));
+    let line = lines.next().expect("peer prints its address");
+    let address = line.strip_prefix("listening on ").expect("peer prints its address");
+    (process, address.to_owned())
 }
 
 impl Drop for Peer {
@@ -116,6 +123,28 @@ fn stream_sends_zeros_for_as_long_as_somebody_reads() {
 }
 
 #[test]
+fn a_unix_socket_is_served_like_a_port() {
+    for api in ["protocol", "streams"] {
+        watched(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("s");
+            let place = path.to_str().expect("a readable path");
+            let (mut process, address) = start(&["--unix", place, "--api", api, "--mode", "echo"]);
+            assert_eq!(address, place);
+            let mut stream = UnixStream::connect(&path).expect("peer listens");
+            for _ in 0..3 {
+                stream.write_all(&[7; 1000]).unwrap();
+                let mut received = [0; 1000];
+                stream.read_exact(&mut received).unwrap();
+                assert_eq!(received, [7; 1000]);
+            }
+            process.kill().expect("peer serves until it is killed");
+            process.wait().expect("it has been killed");
+        });
+    }
+}
+
+#[test]
 fn what_is_not_there_yet_is_refused() {
     let check = |program: &str, arguments: &[&str], complaint: &str| {
         let refused = watched(|| Command::new(program).args(arguments).output().unwrap());
@@ -128,6 +157,8 @@ fn what_is_not_there_yet_is_refused() {
     check(peer, &[&echo[..], &["--api", "pipes"]].concat(), "invalid value 'pipes'");
     check(peer, &[&echo[..], &["--tls"]].concat(), "unexpected argument '--tls'");
     check(peer, &["--port", "0", "--mode", "udp"], "invalid value 'udp'");
+    check(peer, &[&echo[..], &["--unix", "/s"]].concat(), "cannot be used with");
+    check(peer, &["--mode", "echo"], "--port <PORT>");
     let micro = env!("CARGO_BIN_EXE_micro");
     check(micro, &["subprocess"], "tidegate-subprocess");
     check(micro, &["pipe"], "tidegate-subprocess");

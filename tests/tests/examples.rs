@@ -12,6 +12,7 @@ mod examples {
     pub(crate) mod programs;
     mod send_file;
     mod streams;
+    mod unix;
     mod web;
 }
 

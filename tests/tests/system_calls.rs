@@ -6,12 +6,15 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 use tidegate::prelude::*;
-use tidegate::{CreateServer, ProtocolFactory};
+use tidegate::streams::start_unix_server;
+use tidegate::transports::create_unix_server;
 use tidegate_testkit::watched;
 
 const PART: &str = "TIDEGATE_TESTS_SERVER";
@@ -20,7 +23,7 @@ const PART: &str = "TIDEGATE_TESTS_SERVER";
 const END: u8 = b'.';
 
 /// Starts `test` again as a server under strace, lets `clients` talk to it, and counts its system calls.
-fn count(test: &str, clients: impl FnOnce(SocketAddr)) -> Option<HashMap<String, usize>> {
+fn count(test: &str, clients: impl FnOnce(&str)) -> Option<HashMap<String, usize>> {
     let trace = tempfile::NamedTempFile::new().unwrap();
     let started = Command::new("strace")
         .args(["-f", "-qq", "-o"])
@@ -43,14 +46,18 @@ fn count(test: &str, clients: impl FnOnce(SocketAddr)) -> Option<HashMap<String,
     for line in output.lines() {
         let line = line.unwrap();
         if let Some((_, found)) = line.split_once("serving on ") {
-            address = Some(found.parse().unwrap());
+            address = Some(found.to_owned());
             break;
         }
     }
     let address = address.expect("the server says where it listens");
-    clients(address);
-    TcpStream::connect(address).unwrap().write_all(&[END]).unwrap();
+    clients(&address);
+    connect(&address).write_all(&[END]).unwrap();
     assert!(server.wait().unwrap().success());
+    if address.starts_with('/') {
+        // The server has ended without closing.
+        std::fs::remove_file(&address).unwrap();
+    }
 
     let mut calls = HashMap::new();
     for line in BufReader::new(trace.reopen().unwrap()).lines() {
@@ -64,8 +71,23 @@ fn count(test: &str, clients: impl FnOnce(SocketAddr)) -> Option<HashMap<String,
     Some(calls)
 }
 
+/// A client's end of a connection.
+trait Client: Read + Write {}
+
+impl<C: Read + Write> Client for C {}
+
+/// Connects to a path or to an address.
+fn connect(place: &str) -> Box<dyn Client> {
+    if place.starts_with('/') {
+        return Box::new(UnixStream::connect(place).unwrap());
+    }
+    let client = TcpStream::connect(place).unwrap();
+    client.set_nodelay(true).unwrap();
+    Box::new(client)
+}
+
 /// Serves until a client sends [`END`].
-fn serve<F: ProtocolFactory>(server: CreateServer<F>) {
+fn serve(server: impl IntoFuture<Output = io::Result<Server>>) {
     tidegate::run(async {
         let server = server.await?;
         println!("serving on {}", server.sockets()[0].sockname());
@@ -124,22 +146,53 @@ fn an_echo_over_streams_costs_three_system_calls_too() {
     check_round_trips(name);
 }
 
+/// The path of a socket for the server of `test`, another in each run of it.
+fn socket_of(test: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("tidegate-{}-{test}", std::process::id()))
+}
+
+#[test]
+fn an_echo_over_a_unix_socket_costs_three() {
+    let name = "an_echo_over_a_unix_socket_costs_three";
+    if std::env::var_os(PART).is_some() {
+        return serve(create_unix_server(|| Echo, socket_of(name)));
+    }
+    check_round_trips(name);
+}
+
+#[test]
+fn an_echo_that_may_receive_descriptors_costs_three() {
+    let name = "an_echo_that_may_receive_descriptors_costs_three";
+    if std::env::var_os(PART).is_some() {
+        return serve(create_unix_server(|| Echo, socket_of(name)).receive_fds(8));
+    }
+    check_round_trips(name);
+}
+
+#[test]
+fn an_echo_over_streams_of_a_unix_socket_costs_three() {
+    let name = "an_echo_over_streams_of_a_unix_socket_costs_three";
+    if std::env::var_os(PART).is_some() {
+        return serve(start_unix_server(echo, socket_of(name)));
+    }
+    check_round_trips(name);
+}
+
 /// Counts one receive, one send and one wait for each round trip, and next to nothing else.
 fn check_round_trips(name: &str) {
     const ROUND_TRIPS: usize = 500;
     watched(|| {
         let calls = count(name, |address| {
-            let mut client = TcpStream::connect(address).unwrap();
-            client.set_nodelay(true).unwrap();
+            let mut client = connect(address);
             for _ in 0..ROUND_TRIPS {
                 client.write_all(&[1; 1024]).unwrap();
                 client.read_exact(&mut [0; 1024]).unwrap();
             }
         });
         let Some(calls) = calls else { return };
-        for name in ["sendto", "recvfrom"] {
-            let made = calls[name];
-            assert!((ROUND_TRIPS..ROUND_TRIPS + 10).contains(&made), "{made} of {name}");
+        for names in [["sendto", "sendmsg"], ["recvfrom", "recvmsg"]] {
+            let made: usize = names.iter().filter_map(|name| calls.get(*name)).sum();
+            assert!((ROUND_TRIPS..ROUND_TRIPS + 10).contains(&made), "{made} of {names:?}");
         }
         // Plain `polling` spends several calls a wait; the room for Linux one.
         if cfg!(all(target_os = "linux", not(tidegate_portable))) {
@@ -181,8 +234,7 @@ fn a_broadcast_to_a_hundred_is_a_hundred_sends() {
     }
     watched(|| {
         let calls = count(name, |address| {
-            let mut clients: Vec<TcpStream> =
-                (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
+            let mut clients: Vec<Box<dyn Client>> = (0..100).map(|_| connect(address)).collect();
             for client in &mut clients {
                 client.read_exact(&mut [0; 7]).unwrap();
             }

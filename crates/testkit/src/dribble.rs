@@ -61,6 +61,8 @@ impl<W: Wire> Dribble<W> {
 }
 
 impl<W: Wire> Wire for Dribble<W> {
+    const BRINGS_FDS: bool = W::BRINGS_FDS;
+
     fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let length = into.len().min(self.most);
         self.wire.read(&mut into[..length])
@@ -83,6 +85,19 @@ impl<W: Wire> Wire for Dribble<W> {
 
     fn send_file(&self, file: BorrowedFd<'_>, offset: u64, count: usize) -> io::Result<usize> {
         self.wire.send_file(file, offset, count.min(self.most))
+    }
+
+    /// What goes with descriptors is not cut.
+    fn write_with_fds(&self, from: &[u8], fds: Vec<OwnedFd>, behind: usize) -> io::Result<usize> {
+        self.wire.write_with_fds(from, fds, behind)
+    }
+
+    fn passes_fds(&self) -> bool {
+        self.wire.passes_fds()
+    }
+
+    fn take_fds(&self) -> Vec<OwnedFd> {
+        self.wire.take_fds()
     }
 
     fn shutdown_write(&self) -> io::Result<()> {

@@ -48,8 +48,11 @@ fn nulls(count: usize) -> Vec<OwnedFd> {
     (0..count).map(|_| File::open("/dev/null").expect("/dev/null").into()).collect()
 }
 
-/// One read by hand: the bytes, and how many descriptors came with them.
-fn receive(socket: &UnixStream, most: usize) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+/// The bytes of one read, and the descriptors that came with them.
+type Received = (Vec<u8>, Vec<OwnedFd>);
+
+/// One read by hand.
+fn receive(socket: &UnixStream, most: usize) -> io::Result<Received> {
     let mut bytes = vec![0; most];
     let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
     let mut control = RecvAncillaryBuffer::new(&mut room);
@@ -68,7 +71,7 @@ fn receive(socket: &UnixStream, most: usize) -> io::Result<(Vec<u8>, Vec<OwnedFd
 /// A protocol that takes up to so many descriptors each time, and notes what came.
 struct Taker {
     most: usize,
-    taken: Rc<RefCell<Vec<(Vec<u8>, Vec<OwnedFd>)>>>,
+    taken: Rc<RefCell<Vec<Received>>>,
     lost: Rc<RefCell<Option<Option<Cause>>>>,
 }
 

@@ -379,7 +379,7 @@ fn connections_come_and_go_without_a_trace() {
         let _alone = alone();
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("s");
-        let server = create_unix_server(|| Recorder::new(), &path).await?;
+        let server = create_unix_server(Recorder::new, &path).await?;
         let before = open_descriptors();
         for _ in 0..50 {
             let transport: Transport = create_unix_connection(|| Idle, &path).await?;

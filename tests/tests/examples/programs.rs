@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::str::FromStr;
 use std::sync::OnceLock;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -79,17 +80,24 @@ pub(crate) fn check(printed: &str, lines: &[&str]) {
     }
 }
 
-/// An example that serves until it is dropped.
-pub(crate) struct Serving {
+/// An example that serves until it is dropped, on an address of that kind.
+pub(crate) struct Serving<A = SocketAddr> {
     process: Child,
     printed: BufReader<ChildStdout>,
     complaints: BufReader<ChildStderr>,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: A,
 }
 
 impl Serving {
     /// Starts it; the first line it prints must name its address behind `before`.
     pub(crate) fn start(name: &str, arguments: &[&str], before: &str) -> Serving {
+        Serving::start_on(name, arguments, before)
+    }
+}
+
+impl<A: FromStr> Serving<A> {
+    /// The same, on another kind of address.
+    pub(crate) fn start_on(name: &str, arguments: &[&str], before: &str) -> Serving<A> {
         let mut process = example(name)
             .args(arguments)
             .stdout(Stdio::piped())
@@ -139,7 +147,7 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
+impl<A> Drop for Serving<A> {
     fn drop(&mut self) {
         // It may have ended by itself, which the test has seen if it cares.
         let _ = self.process.kill();
