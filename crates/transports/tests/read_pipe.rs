@@ -197,25 +197,12 @@ fn a_close_is_told_later_and_once() {
             log.assert(&[Event::Made]);
             log.lost().await;
             log.assert(&[Event::Made, Event::Lost(None)]);
-            for call in [ReadCalls::abort, ReadCalls::close] {
-                call(&transport.clone().into());
-            }
+            transport.abort();
+            transport.close();
             turns(3).await;
             log.assert_complete();
         }
     });
-}
-
-struct ReadCalls;
-
-impl ReadCalls {
-    fn abort(transport: &Transport) {
-        transport.abort();
-    }
-
-    fn close(transport: &Transport) {
-        transport.close();
-    }
 }
 
 // P-21: what the callbacks are given answers for the direction that is not there.

@@ -18,7 +18,7 @@ use tidegate_testkit::{open_descriptors, watched};
 use tidegate_transports::{connect_stderr, connect_stdin, connect_stdout};
 
 mod support;
-use support::pipes::{fifo, pipe, socket, terminal, twin};
+use support::pipes::{Make, fifo, pipe, socket, terminal, twin};
 
 /// Says in the program that plays a part which one.
 const PART: &str = "TIDEGATE_STDIO_PART";
@@ -122,19 +122,12 @@ mod signal {
     pub(crate) use nix::sys::signal::Signal::SIGTERM as TERM;
 }
 
-/// Both ends of what is standard input and standard output: the program's, and ours. `None` is nothing to be read.
-type Streams = [(&'static str, fn() -> (OwnedFd, OwnedFd)); 4];
-
-const STREAMS: Streams =
-    [("pipes", pipe), ("FIFOs", fifo), ("sockets", socket), ("terminals", terminal_for_input)];
-
-/// The side of the programs is for reading, the side of the screen for writing.
-fn terminal_for_input() -> (OwnedFd, OwnedFd) {
-    terminal()
-}
+/// What standard input and output may be. For input the program has the first end, of a terminal its own side.
+const STREAMS: [(&str, Make); 4] =
+    [("pipes", pipe), ("FIFOs", fifo), ("sockets", socket), ("terminals", terminal)];
 
 /// The same for output: we read from the screen what the program writes.
-fn for_output(name: &str, make: fn() -> (OwnedFd, OwnedFd)) -> (OwnedFd, OwnedFd) {
+fn for_output(name: &str, make: Make) -> (OwnedFd, OwnedFd) {
     let (read, write) = make();
     if name == "terminals" { (write, read) } else { (read, write) }
 }
@@ -164,7 +157,7 @@ fn the_streams_are_left_as_they_were_found() {
     });
 }
 
-fn check_flags(name: &str, make: fn() -> (OwnedFd, OwnedFd), how: Ended) {
+fn check_flags(name: &str, make: Make, how: Ended) {
     let (their_input, says) = make();
     let (hears, their_output) = for_output(name, make);
     let shared = [twin(&their_input), twin(&their_output)];

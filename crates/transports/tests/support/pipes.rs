@@ -14,8 +14,11 @@ use tidegate_protocols::{ReadTransport, WriteTransport};
 use tidegate_testkit::{Log, Recorder};
 use tidegate_transports::{connect_read_pipe, connect_write_pipe};
 
+/// Makes a read end and a write end.
+pub(crate) type Make = fn() -> (OwnedFd, OwnedFd);
+
 /// The read end and the write end of each kind of thing that may be a pipe.
-pub(crate) const KINDS: [(&str, fn() -> (OwnedFd, OwnedFd)); 4] =
+pub(crate) const KINDS: [(&str, Make); 4] =
     [("pipe", pipe), ("FIFO", fifo), ("socket", socket), ("terminal", terminal)];
 
 pub(crate) fn pipe() -> (OwnedFd, OwnedFd) {
