@@ -80,8 +80,8 @@ pub use open::{
     start_server,
 };
 pub use pipes::{
-    OpenPipe, ReadStream, WriteStream, open_pipes, open_read_pipe, open_stderr, open_stdin,
-    open_stdout, open_write_pipe,
+    OpenPipes, OpenReadPipe, OpenWritePipe, ReadStream, WriteStream, open_pipes, open_read_pipe,
+    open_stderr, open_stdin, open_stdout, open_write_pipe,
 };
 pub use protocol::StreamReaderProtocol;
 pub use reader::StreamReader;

@@ -46,7 +46,7 @@ use crate::writer::StreamWriter;
 /// })?;
 /// # Ok::<(), io::Error>(())
 /// ```
-pub fn open_read_pipe(descriptor: impl Into<OwnedFd>) -> OpenPipe<ReadStream> {
+pub fn open_read_pipe(descriptor: impl Into<OwnedFd>) -> OpenReadPipe {
     ConnectPipe::reading(ReadStream { limit: DEFAULT_LIMIT }, descriptor)
 }
 
@@ -82,7 +82,7 @@ pub fn open_read_pipe(descriptor: impl Into<OwnedFd>) -> OpenPipe<ReadStream> {
 /// assert_eq!(io::read_to_string(reader)?, "hello");
 /// # Ok::<(), io::Error>(())
 /// ```
-pub fn open_write_pipe(descriptor: impl Into<OwnedFd>) -> OpenPipe<WriteStream> {
+pub fn open_write_pipe(descriptor: impl Into<OwnedFd>) -> OpenWritePipe {
     ConnectPipe::writing(WriteStream(()), descriptor)
 }
 
@@ -116,7 +116,7 @@ pub fn open_write_pipe(descriptor: impl Into<OwnedFd>) -> OpenPipe<WriteStream> 
 /// assert_eq!(io::read_to_string(theirs)?, "hello\n");
 /// # Ok::<(), io::Error>(())
 /// ```
-pub fn open_pipes(read: impl Into<OwnedFd>, write: impl Into<OwnedFd>) -> OpenPipe<Streams> {
+pub fn open_pipes(read: impl Into<OwnedFd>, write: impl Into<OwnedFd>) -> OpenPipes {
     ConnectPipe::both(Streams { limit: DEFAULT_LIMIT }, read, write)
 }
 
@@ -154,7 +154,7 @@ pub fn open_pipes(read: impl Into<OwnedFd>, write: impl Into<OwnedFd>) -> OpenPi
 ///     })
 /// }
 /// ```
-pub fn open_stdin() -> OpenPipe<ReadStream> {
+pub fn open_stdin() -> OpenReadPipe {
     ConnectPipe::standard(ReadStream { limit: DEFAULT_LIMIT }, Standard::Input)
 }
 
@@ -186,7 +186,7 @@ pub fn open_stdin() -> OpenPipe<ReadStream> {
 /// })?;
 /// # Ok::<(), io::Error>(())
 /// ```
-pub fn open_stdout() -> OpenPipe<WriteStream> {
+pub fn open_stdout() -> OpenWritePipe {
     ConnectPipe::standard(WriteStream(()), Standard::Output)
 }
 
@@ -199,20 +199,26 @@ pub fn open_stdout() -> OpenPipe<WriteStream> {
 /// # Cancel safety
 ///
 /// Dropping the future changes nothing.
-pub fn open_stderr() -> OpenPipe<WriteStream> {
+pub fn open_stderr() -> OpenWritePipe {
     ConnectPipe::standard(WriteStream(()), Standard::Error)
 }
 
-/// The builder of these.
-pub type OpenPipe<F> = ConnectPipe<F>;
+/// The builder of [`open_read_pipe`] and [`open_stdin`].
+pub type OpenReadPipe = ConnectPipe<ReadStream>;
 
-impl StreamLimit for OpenPipe<ReadStream> {
+/// The builder of [`open_write_pipe`], [`open_stdout`] and [`open_stderr`].
+pub type OpenWritePipe = ConnectPipe<WriteStream>;
+
+/// The builder of [`open_pipes`].
+pub type OpenPipes = ConnectPipe<Streams>;
+
+impl StreamLimit for OpenReadPipe {
     fn limit(self, bytes: usize) -> Self {
         self.with_factory(|stream| stream.limit = bytes)
     }
 }
 
-impl StreamLimit for OpenPipe<Streams> {
+impl StreamLimit for OpenPipes {
     fn limit(self, bytes: usize) -> Self {
         self.with_factory(|streams| streams.limit = bytes)
     }

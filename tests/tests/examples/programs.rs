@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
@@ -45,6 +45,17 @@ fn example(name: &str) -> Command {
 /// Runs an example that ends by itself.
 pub(crate) fn output(name: &str, arguments: &[&str]) -> Output {
     example(name).args(arguments).output().expect("the example starts")
+}
+
+/// The same, of one that is given this on its standard input.
+pub(crate) fn output_for(name: &str, input: &[u8]) -> Output {
+    let mut command = example(name);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().expect("the example starts");
+    let mut stdin = process.stdin.take().expect("a pipe");
+    stdin.write_all(input).expect("the example reads");
+    drop(stdin);
+    process.wait_with_output().expect("the example ends")
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

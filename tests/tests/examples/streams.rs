@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::programs::{Serving, check, printed, watched_with_examples};
+use super::programs::{Serving, check, output_for, printed, text, watched_with_examples};
 
 #[test]
 fn the_echo_clients_are_answered_by_the_echo_server_over_streams() {
@@ -37,6 +37,26 @@ fn the_echo_server_over_streams_sends_back_100_bytes_at_most() {
 #[test]
 fn a_socket_that_exists_gets_streams() {
     check(&printed("wait_for_data_streams", &[]), &[r#"received "abc""#, "the socket is closed"]);
+}
+
+#[test]
+fn lines_of_standard_input_are_answered() {
+    watched_with_examples(|| {
+        let ended = output_for("stdin_lines", "one\nthree\nzwölf".as_bytes());
+        assert!(ended.status.success(), "{}", ended.status);
+        check(
+            &text(&ended.stdout),
+            &[
+                "line 1, after 0 s: 3 characters",
+                "line 2,",
+                "line 3,",
+                "that was all: the end of the input, after 3 lines",
+            ],
+        );
+        assert_eq!(text(&ended.stderr), "");
+        // Its input is /dev/null.
+        check(&printed("stdin_lines", &[]), &["that was all: the end of the input, after 0 lines"]);
+    });
 }
 
 /// A client of the chat.
