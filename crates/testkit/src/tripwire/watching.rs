@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_protocols::{
-    Address, Cause, Change, DetachError, Detached, Flow, Protocol, RawTransport, Transport, TransportStatistics, Waiter,
-    WithProtocolError, WriteLimits,
+    Address, Cause, Change, DetachError, Detached, Flow, Protocol, RawTransport, Transport,
+    TransportStatistics, Waiter, WithProtocolError, WriteLimits,
 };
 
 use super::Tripwire;
