@@ -95,6 +95,27 @@ fn what_is_still_unread_goes_along_again() {
 }
 
 #[test]
+fn what_was_unread_is_read_once_a_turn() {
+    run(async {
+        let again = |transport: &Transport| {
+            transport.pause_reading();
+            transport.resume_reading();
+        };
+        let recorder = Recorder::new().buffered(1).on(Callback::BufferUpdated, again);
+        let log = recorder.log();
+        let detached = Detached::new(sockets().0).with_unread(b"abcdefgh");
+        adopt(|| recorder, detached).await.expect("a connection");
+        // T-22
+        let mut before = log.received_len();
+        while before < 8 {
+            turns(1).await;
+            assert!(log.received_len() <= before + 1);
+            before = log.received_len();
+        }
+    });
+}
+
+#[test]
 fn what_is_unread_and_not_wanted_keeps_the_loop_from_nothing() {
     run(async {
         let handle = LoopHandle::current().expect("this loop");

@@ -20,7 +20,8 @@ use tidegate_transports::{adopt, connect_accepted_socket, create_server};
 
 mod support;
 use support::{
-    Idle, LOOPBACK, connect, has_ended, keep_reports, listener, messages, poll_once, turns, until,
+    Idle, LOOPBACK, connect, has_ended, keep_reports, listener, messages, poll_once, recording,
+    turns, until,
 };
 
 /// A connection of the running loop, and its peer.
@@ -312,6 +313,23 @@ fn a_layer_keeps_its_connection() {
         assert_eq!(transport.detach().err(), Some(DetachError::Layered));
         assert_eq!(private.and_then(|wire| wire.detach().err()), Some(DetachError::Layered));
         check_unharmed(&transport, &log, &peer).await;
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_layer_of_a_server_keeps_its_connections() {
+    run(async {
+        let below = Rc::new(RefCell::new(None));
+        let (server, logs) = recording(LOOPBACK);
+        let server = server.layer(Spy(below.clone())).await?;
+        let peer = connect(&server);
+        until(|| below.borrow().is_some()).await;
+        let wire = below.take().expect("a layer");
+        assert_eq!(wire.detach().err(), Some(DetachError::Layered));
+        let log = logs.borrow()[0].clone();
+        check_unharmed(&wire, &log, &peer).await;
         Ok::<(), io::Error>(())
     })
     .unwrap();

@@ -8,8 +8,9 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tidegate_protocols::{Detached, Transport};
 use tidegate_testkit::{Recorder, open_descriptors, run};
-use tidegate_transports::create_connection;
+use tidegate_transports::{adopt, create_connection};
 
 /// Sends bytes with a descriptor.
 fn pass(socket: &UnixStream, bytes: &[u8]) {
@@ -24,11 +25,16 @@ fn pass(socket: &UnixStream, bytes: &[u8]) {
 // T-10: the system ends a read behind each descriptor, so a short one does not mean that all was read.
 #[test]
 fn what_follows_a_passed_descriptor_is_received() {
+    check(async |ours, recorder| create_connection(|| recorder, ()).sock(ours).await);
+    check(async |ours, recorder| adopt(|| recorder, Detached::new(ours)).await);
+}
+
+fn check(open: impl AsyncFnOnce(UnixStream, Recorder) -> io::Result<Transport>) {
     run(async {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
         let recorder = Recorder::new();
         let log = recorder.log();
-        let transport = create_connection(|| recorder, ()).sock(ours).await.expect("a transport");
+        let transport = open(ours, recorder).await.expect("a transport");
         let before = open_descriptors();
         for round in 1..=3 {
             pass(&theirs, b"abc");
