@@ -115,7 +115,7 @@ fn a_connection_over_tcp_has_no_credentials_and_passes_no_descriptors() {
     .unwrap();
 }
 
-// U-01, U-05 (of a client)
+// U-01, U-05
 #[test]
 fn a_contradiction_is_refused_before_anything_is_done() {
     run(async {
@@ -223,7 +223,7 @@ fn outside_of_a_loop_there_is_an_error_and_no_socket() {
     });
 }
 
-// U-03 (of a client)
+// U-03
 #[cfg(target_os = "linux")]
 #[test]
 fn an_abstract_name_needs_no_file() {

@@ -76,7 +76,7 @@ async fn answers(path: &Path, server: &Server) -> bool {
     true
 }
 
-// U-06 (of a server), S-07, S-30
+// S-07, S-30
 #[test]
 fn a_server_accepts_and_says_where_it_is() {
     run(async {
@@ -136,7 +136,7 @@ fn the_peer_of_an_accepted_connection_has_its_name_or_none() {
     .unwrap();
 }
 
-// U-01 (of a server), U-05
+// U-01, U-05
 #[test]
 fn a_contradiction_is_refused_and_the_socket_closed() {
     run(async {
@@ -182,7 +182,7 @@ fn a_contradiction_is_refused_and_the_socket_closed() {
     .unwrap();
 }
 
-// U-05, and every path that cannot be served at
+// U-05: and every path that cannot be served at
 #[test]
 fn a_path_that_cannot_be_bound_is_named_and_leaves_nothing() {
     run(async {
@@ -204,7 +204,7 @@ fn a_path_that_cannot_be_bound_is_named_and_leaves_nothing() {
         let reason = refused(&at("a\0b"), io::ErrorKind::InvalidInput).await;
         assert!(matches!(reason, UnixReason::ZeroByte), "{reason:?}");
 
-        // U-02: what is not a socket is left alone, a link that leads nowhere too
+        // replaced: U-02: what is not a socket is left alone, a link that leads nowhere too
         for other in [at("file"), at("link"), place.folder.path().to_owned()] {
             let reason = refused(&other, io::ErrorKind::AddrInUse).await;
             assert!(matches!(reason, UnixReason::NotASocket), "{reason:?}");
