@@ -18,9 +18,7 @@ use std::time::Duration;
 
 use tidegate_protocols::{Address, Layered, UnixAddress, layer::Transparent};
 use tidegate_reactor::{EventLoop, timeout};
-use tidegate_testkit::{
-    Callback, Event, Log, Recorder, alone, open_descriptors, run, turns, until, watched,
-};
+use tidegate_testkit::{Event, Log, Recorder, alone, open_descriptors, run, turns, until, watched};
 use tidegate_transports::{
     ArgumentError, Server, UnixError, UnixPath, UnixReason, create_server, create_unix_connection,
     create_unix_server,
@@ -109,28 +107,6 @@ fn a_server_accepts_and_says_where_it_is() {
         drop(client);
         log.lost().await;
         server.wait_closed().await;
-        Ok::<(), io::Error>(())
-    })
-    .unwrap();
-}
-
-#[test]
-fn the_peer_of_an_accepted_connection_has_its_name_or_none() {
-    run(async {
-        let place = Place::new();
-        let peers = Rc::<RefCell<Vec<_>>>::default();
-        let kept = peers.clone();
-        let factory = move || {
-            let kept = kept.clone();
-            Recorder::new().on(Callback::ConnectionMade, move |transport| {
-                kept.borrow_mut().push((transport.peername(), transport.sockname()));
-            })
-        };
-        let _server = create_unix_server(factory, &place.path).await?;
-        let _client = UnixStream::connect(&place.path)?;
-        until(|| peers.borrow().len() == 1).await;
-        let sockname = Address::Unix(UnixAddress::path(&place.path));
-        assert_eq!(*peers.borrow(), [(Some(Address::Unnamed), Some(sockname))]);
         Ok::<(), io::Error>(())
     })
     .unwrap();
@@ -361,6 +337,28 @@ fn one_of_many_that_start_at_once_serves() {
             assert!(!place.is_taken(), "the winner has cleaned up what was its own");
         }
     });
+}
+
+// replaced: U-02: whoever has waited for another looks again
+#[test]
+fn a_file_that_another_has_replaced_meanwhile_is_left() {
+    run(async {
+        let place = Place::new();
+        drop(UnixListener::bind(&place.path)?);
+        let folder = File::open(place.folder.path())?;
+        folder.lock()?;
+        let mut starting = create_unix_server(never, &place.path).into_future();
+        assert!(poll_once(&mut starting).await.is_none(), "it waits");
+        fs::remove_file(&place.path)?;
+        let other = UnixListener::bind(&place.path)?;
+        folder.unlock()?;
+        let error = starting.await.expect_err("the other lives");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(UnixStream::connect(&place.path)?);
+        drop(other);
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
 }
 
 // replaced: U-02: somebody else's lock on the folder holds nobody up for long
