@@ -190,9 +190,9 @@ fn a_receiver_may_take_none_some_or_all() {
                 if buffered { Box::new(recorder) } else { Box::new(taker) };
             let receiver = connect_accepted_socket(|| protocol, theirs).receive_fds(5).await?;
             let before = open_descriptors();
-            sender.send_with_fds(b"five", nulls(5))?;
-            sender.send_with_fds(b"one", nulls(1))?;
             sender.write(b"none");
+            sender.send_with_fds(b"one", nulls(1))?;
+            sender.send_with_fds(b"five", nulls(5))?;
             let length = || match buffered {
                 true => log.received_len(),
                 false => taken.borrow().iter().map(|(data, _)| data.len()).sum(),
@@ -286,6 +286,38 @@ fn more_than_were_allowed_end_the_connection_and_leak_nothing() {
             drop(fds);
             assert_eq!(open_descriptors(), before, "{passed} for {most}");
         }
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
+}
+
+const LIMITED: &str = "TIDEGATE_TESTS_LIMITED";
+
+/// The system itself drops descriptors for which the process has no room, and that is told too.
+#[test]
+fn descriptors_for_which_there_is_no_room_end_the_connection() {
+    let name = "descriptors_for_which_there_is_no_room_end_the_connection";
+    if std::env::var_os(LIMITED).is_none() {
+        let program = std::env::current_exe().expect("a test has a program");
+        let limited = "ulimit -n 64 && exec \"$0\" --exact \"$1\" --nocapture --test-threads=1";
+        let mut child = std::process::Command::new("sh");
+        child.args(["-c", limited]).arg(program).arg(name).env(LIMITED, "");
+        return assert!(watched(|| child.status().expect("a shell")).success());
+    }
+    run(async {
+        let (ours, theirs) = UnixStream::pair()?;
+        let sender = create_unix_connection(|| Idle, ()).sock(ours).await?;
+        let taker = Taker::new(usize::MAX);
+        let taken = taker.taken.clone();
+        let receiver = connect_accepted_socket(|| taker, theirs).receive_fds(9).await?;
+        let reports = keep_reports();
+        sender.send_with_fds(b"nine", nulls(9))?;
+        let filling: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        let cause = receiver.closed().await.expect("a cause");
+        assert_eq!(inner(&cause), Some(&TruncatedFds { most: 9 }));
+        assert_eq!(reports.borrow().len(), 1);
+        assert!(taken.borrow().is_empty());
+        drop(filling);
         Ok::<(), io::Error>(())
     })
     .unwrap();
@@ -527,6 +559,8 @@ fn a_lingering_connection_closes_what_still_comes() {
         for _ in 0..3 {
             sender.send_with_fds(b"too late", nulls(9))?;
         }
+        until(|| receiver.statistics().bytes_received == 24).await;
+        assert!(open_descriptors() <= before + 2, "no more than the two ends");
         sender.close();
         log.lost().await;
         log.assert(&[Event::Made, Event::Lost(None)]);

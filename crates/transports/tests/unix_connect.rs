@@ -2,6 +2,7 @@
 
 #![cfg(not(windows))]
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -18,14 +20,14 @@ use tidegate_protocols::{
     Address, Layered, PeerCredentials, PeerName, SockName, Transport, UnixAddress, WriteLimits,
 };
 use tidegate_reactor::{EventLoop, LoopHandle, sleep};
-use tidegate_testkit::{Event, Recorder, alone, open_descriptors, run, turns, watched};
+use tidegate_testkit::{Callback, Event, Recorder, alone, open_descriptors, run, turns, watched};
 use tidegate_transports::{
     ArgumentError, UnixError, UnixPath, UnixReason, connect_accepted_socket,
     create_unix_connection, create_unix_server,
 };
 
 mod support;
-use support::{Idle, inner, never, poll_once};
+use support::{Idle, inner, never, poll_once, until};
 
 fn unix_error(error: &io::Error) -> &UnixError {
     inner(error).unwrap_or_else(|| panic!("{error:?} is no UnixError"))
@@ -62,6 +64,29 @@ fn a_connection_knows_its_peer_and_has_no_name() {
         // T-05
         assert_eq!(transport.peername(), Some(peer));
         assert_eq!(transport.get_extra_info(), Some(SockName(Address::Unnamed)));
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_peer_of_an_accepted_connection_has_its_name_or_none() {
+    run(async {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("s");
+        let peers = Rc::<RefCell<Vec<_>>>::default();
+        let kept = peers.clone();
+        let factory = move || {
+            let kept = kept.clone();
+            Recorder::new().on(Callback::ConnectionMade, move |transport| {
+                kept.borrow_mut().push((transport.peername(), transport.sockname()));
+            })
+        };
+        let _server = create_unix_server(factory, &path).await?;
+        let _client = UnixStream::connect(&path)?;
+        until(|| peers.borrow().len() == 1).await;
+        let sockname = Address::Unix(UnixAddress::path(&path));
+        assert_eq!(*peers.borrow(), [(Some(Address::Unnamed), Some(sockname))]);
         Ok::<(), io::Error>(())
     })
     .unwrap();
@@ -115,7 +140,7 @@ fn a_connection_over_tcp_has_no_credentials_and_passes_no_descriptors() {
     .unwrap();
 }
 
-// U-01, U-05 (of a client)
+// U-01, U-05
 #[test]
 fn a_contradiction_is_refused_before_anything_is_done() {
     run(async {
@@ -223,7 +248,7 @@ fn outside_of_a_loop_there_is_an_error_and_no_socket() {
     });
 }
 
-// U-03 (of a client)
+// U-03
 #[cfg(target_os = "linux")]
 #[test]
 fn an_abstract_name_needs_no_file() {

@@ -18,9 +18,7 @@ use std::time::Duration;
 
 use tidegate_protocols::{Address, Layered, UnixAddress, layer::Transparent};
 use tidegate_reactor::{EventLoop, timeout};
-use tidegate_testkit::{
-    Callback, Event, Log, Recorder, alone, open_descriptors, run, turns, until, watched,
-};
+use tidegate_testkit::{Event, Log, Recorder, alone, open_descriptors, run, turns, until, watched};
 use tidegate_transports::{
     ArgumentError, Server, UnixError, UnixPath, UnixReason, create_server, create_unix_connection,
     create_unix_server,
@@ -76,7 +74,7 @@ async fn answers(path: &Path, server: &Server) -> bool {
     true
 }
 
-// U-06 (of a server), S-07, S-30
+// S-07, S-30
 #[test]
 fn a_server_accepts_and_says_where_it_is() {
     run(async {
@@ -114,29 +112,7 @@ fn a_server_accepts_and_says_where_it_is() {
     .unwrap();
 }
 
-#[test]
-fn the_peer_of_an_accepted_connection_has_its_name_or_none() {
-    run(async {
-        let place = Place::new();
-        let peers = Rc::<RefCell<Vec<_>>>::default();
-        let kept = peers.clone();
-        let factory = move || {
-            let kept = kept.clone();
-            Recorder::new().on(Callback::ConnectionMade, move |transport| {
-                kept.borrow_mut().push((transport.peername(), transport.sockname()));
-            })
-        };
-        let _server = create_unix_server(factory, &place.path).await?;
-        let _client = UnixStream::connect(&place.path)?;
-        until(|| peers.borrow().len() == 1).await;
-        let sockname = Address::Unix(UnixAddress::path(&place.path));
-        assert_eq!(*peers.borrow(), [(Some(Address::Unnamed), Some(sockname))]);
-        Ok::<(), io::Error>(())
-    })
-    .unwrap();
-}
-
-// U-01 (of a server), U-05
+// U-01, U-05
 #[test]
 fn a_contradiction_is_refused_and_the_socket_closed() {
     run(async {
@@ -182,7 +158,7 @@ fn a_contradiction_is_refused_and_the_socket_closed() {
     .unwrap();
 }
 
-// U-05, and every path that cannot be served at
+// U-05: and every path that cannot be served at
 #[test]
 fn a_path_that_cannot_be_bound_is_named_and_leaves_nothing() {
     run(async {
@@ -204,7 +180,7 @@ fn a_path_that_cannot_be_bound_is_named_and_leaves_nothing() {
         let reason = refused(&at("a\0b"), io::ErrorKind::InvalidInput).await;
         assert!(matches!(reason, UnixReason::ZeroByte), "{reason:?}");
 
-        // U-02: what is not a socket is left alone, a link that leads nowhere too
+        // replaced: U-02: what is not a socket is left alone, a link that leads nowhere too
         for other in [at("file"), at("link"), place.folder.path().to_owned()] {
             let reason = refused(&other, io::ErrorKind::AddrInUse).await;
             assert!(matches!(reason, UnixReason::NotASocket), "{reason:?}");
@@ -361,6 +337,28 @@ fn one_of_many_that_start_at_once_serves() {
             assert!(!place.is_taken(), "the winner has cleaned up what was its own");
         }
     });
+}
+
+// replaced: U-02: whoever has waited for another looks again
+#[test]
+fn a_file_that_another_has_replaced_meanwhile_is_left() {
+    run(async {
+        let place = Place::new();
+        drop(UnixListener::bind(&place.path)?);
+        let folder = File::open(place.folder.path())?;
+        folder.lock()?;
+        let mut starting = create_unix_server(never, &place.path).into_future();
+        assert!(poll_once(&mut starting).await.is_none(), "it waits");
+        fs::remove_file(&place.path)?;
+        let other = UnixListener::bind(&place.path)?;
+        folder.unlock()?;
+        let error = starting.await.expect_err("the other lives");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(UnixStream::connect(&place.path)?);
+        drop(other);
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
 }
 
 // replaced: U-02: somebody else's lock on the folder holds nobody up for long

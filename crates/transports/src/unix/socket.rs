@@ -125,7 +125,6 @@ impl Fds {
 
     /// Reads bytes and the descriptors that come with them.
     fn receive(&mut self, socket: &OwnedFd, into: &mut [u8]) -> rustix::io::Result<Arrival> {
-        self.arrived.clear();
         let mut control = RecvAncillaryBuffer::new(&mut self.room);
         let mut slices = [IoSliceMut::new(into)];
         let answer = recvmsg(socket, &mut slices, &mut control, system::CLOSE_ON_EXEC)?;
