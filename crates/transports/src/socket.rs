@@ -17,10 +17,10 @@ use crate::wire::Wire;
 
 /// No send raises SIGPIPE.
 #[cfg(not(target_vendor = "apple"))]
-const QUIET: SendFlags = SendFlags::NOSIGNAL;
+pub(crate) const QUIET: SendFlags = SendFlags::NOSIGNAL;
 /// Here there is no such flag, and Rust's start-up has ignored the signal.
 #[cfg(target_vendor = "apple")]
-const QUIET: SendFlags = SendFlags::empty();
+pub(crate) const QUIET: SendFlags = SendFlags::empty();
 
 /// A connected, non-blocking stream socket that is registered with a loop.
 ///
