@@ -285,8 +285,9 @@ impl<F: DatagramFactory> CreateDatagramEndpoint<F> {
         };
         let handle = LoopHandle::current()?;
         let (protocol, kept) = self.factory.make();
-        let transport =
-            Opening::start(&handle, made, protocol, self.limits, self.segmentation)?.opened().await?;
+        let transport = Opening::start(&handle, made, protocol, self.limits, self.segmentation)?
+            .opened()
+            .await?;
         Ok(F::opened(kept, transport))
     }
 }

@@ -124,11 +124,7 @@ impl Recipe {
         }
     }
 
-    fn make_inet(
-        &self,
-        local: Option<&Candidate>,
-        remote: Option<&Candidate>,
-    ) -> io::Result<Made> {
+    fn make_inet(&self, local: Option<&Candidate>, remote: Option<&Candidate>) -> io::Result<Made> {
         let is_inet6 = match local.or(remote) {
             Some(candidate) => candidate.address.is_ipv6(),
             None => self.wanted.family == Family::Inet6,

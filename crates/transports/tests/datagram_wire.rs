@@ -529,12 +529,11 @@ fn a_full_wire_that_calls_itself_writable_is_not_asked_all_the_time() {
 
 #[test]
 fn where_it_can_be_sent_is_found_out_first() {
-    let refused = |transport: &DatagramTransport, to: Option<&Address>| match transport
-        .sendto(b"x", to)
-    {
-        Err(error) => Ok(error),
-        Ok(_) => Err(io::Error::other("it was accepted")),
-    };
+    let refused =
+        |transport: &DatagramTransport, to: Option<&Address>| match transport.sendto(b"x", to) {
+            Err(error) => Ok(error),
+            Ok(_) => Err(io::Error::other("it was accepted")),
+        };
     with_endpoint(Played::default(), quiet, move |wire, transport, _diary| async move {
         // G-05
         let remote = somewhere(7);

@@ -94,7 +94,11 @@ pub trait DatagramProtocol: Any {
     /// # Errors
     ///
     /// One that is answered is reported to the exception handler, and the endpoint goes on.
-    fn error_received(&mut self, transport: &DatagramTransport, error: io::Error) -> io::Result<()> {
+    fn error_received(
+        &mut self,
+        transport: &DatagramTransport,
+        error: io::Error,
+    ) -> io::Result<()> {
         Ok(())
     }
 

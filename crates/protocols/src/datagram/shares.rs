@@ -31,7 +31,11 @@ impl<P: DatagramProtocol + ?Sized> DatagramProtocol for Rc<RefCell<P>> {
         self.try_borrow_mut().map_err(|_| busy::<P>())?.datagram_received(transport, data, from)
     }
 
-    fn error_received(&mut self, transport: &DatagramTransport, error: io::Error) -> io::Result<()> {
+    fn error_received(
+        &mut self,
+        transport: &DatagramTransport,
+        error: io::Error,
+    ) -> io::Result<()> {
         self.try_borrow_mut().map_err(|_| busy::<P>())?.error_received(transport, error)
     }
 
@@ -91,7 +95,11 @@ impl<P: DatagramProtocol + ?Sized> DatagramProtocol for Box<P> {
         (**self).datagram_received(transport, data, from)
     }
 
-    fn error_received(&mut self, transport: &DatagramTransport, error: io::Error) -> io::Result<()> {
+    fn error_received(
+        &mut self,
+        transport: &DatagramTransport,
+        error: io::Error,
+    ) -> io::Result<()> {
         (**self).error_received(transport, error)
     }
 

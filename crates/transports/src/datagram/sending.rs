@@ -3,9 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tidegate_protocols::{
-    Address, DatagramTransport, Flow, FlowEvent, Notice, Owed, SendtoError,
-};
+use tidegate_protocols::{Address, DatagramTransport, Flow, FlowEvent, Notice, Owed, SendtoError};
 
 use super::queue::HEADER;
 use super::segments::{MOST_BYTES, MOST_SEGMENTS};
@@ -147,7 +145,9 @@ impl<W: DatagramWire> Endpoint<W> {
                 Ok(()) => {
                     self.taken(count);
                     alone = alone.saturating_sub(count);
-                    if alone == 0 && let Some(error) = why.take() {
+                    if alone == 0
+                        && let Some(error) = why.take()
+                    {
                         self.note_error(error);
                     }
                 }

@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::net::{
-    self, AddressFamily, RecvFlags, SocketAddrAny, SocketAddrUnix,
-};
+use rustix::net::{self, AddressFamily, RecvFlags, SocketAddrAny, SocketAddrUnix};
 use tidegate_protocols::{Address, SendtoError, UnixAddress};
 use tidegate_reactor::{Interest, LoopHandle, Source, Watcher};
 

@@ -98,7 +98,11 @@ impl DatagramProtocol for Recorder {
         self.note(transport, Told::Datagram(data.to_vec()))
     }
 
-    fn error_received(&mut self, transport: &DatagramTransport, error: io::Error) -> io::Result<()> {
+    fn error_received(
+        &mut self,
+        transport: &DatagramTransport,
+        error: io::Error,
+    ) -> io::Result<()> {
         self.note(transport, Told::Error(error.kind()))
     }
 
