@@ -9,6 +9,7 @@
 //! |---|---|
 //! | connect | [`open_connection`] |
 //! | serve | [`start_server`] |
+//! | send and receive datagrams | [`open_datagram`] |
 //! | give a connection to a crate of the futures ecosystem | [`StreamPair`] |
 //! | feed a reader yourself | [`StreamReader::new`], [`Feeder`] |
 //!
@@ -44,6 +45,7 @@
 #![forbid(unsafe_code)]
 #![cfg(not(windows))]
 
+mod datagram;
 mod errors;
 mod feeder;
 mod handler;
@@ -59,6 +61,7 @@ mod scan;
 mod until;
 mod writer;
 
+pub use datagram::{DatagramStream, Datagrams, OpenDatagram, open_datagram};
 pub use errors::{
     IncompleteReadError, LimitError, LimitOverrunError, ReadExactlyError, ReadUntilError,
     SeparatorError,

@@ -149,9 +149,12 @@ pub(crate) struct Sent {
 #[derive(Clone, Default)]
 pub(crate) struct Played(Rc<Play>);
 
+/// What one receive brings: bytes, and how long each datagram is.
+type Incoming = io::Result<(Vec<u8>, usize)>;
+
 #[derive(Default)]
 pub(crate) struct Play {
-    incoming: RefCell<VecDeque<io::Result<(Vec<u8>, usize)>>>,
+    incoming: RefCell<VecDeque<Incoming>>,
     /// Errors for the sends to come; where there is none they succeed.
     answers: RefCell<VecDeque<Option<io::Error>>>,
     /// While set every send would have to wait.
