@@ -1,4 +1,4 @@
-//! The server that load is put on: `peer --port P --mode echo|line|discard|stream --api protocol|streams`.
+//! The server that load is put on: `peer --port P --mode echo|line|discard|stream|udp --api protocol|streams`.
 //!
 //! It prints `READY` once it listens on 127.0.0.1, and then its address. The programs of other libraries that
 //! it is compared with take the same arguments and do the same.
@@ -10,6 +10,9 @@ use clap::{Parser, ValueEnum};
 use memchr::memchr;
 use tidegate::prelude::*;
 use tidegate::{CreateServer, ProtocolFactory};
+use tidegate_protocols::{Address, DatagramProtocol, DatagramTransport};
+use tidegate_streams::open_datagram;
+use tidegate_transports::create_datagram_endpoint;
 
 const BACKLOG: u32 = 4096;
 
@@ -41,6 +44,8 @@ enum Mode {
     Discard,
     /// Send zeros for as long as somebody reads them.
     Stream,
+    /// Send back each datagram.
+    Udp,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,6 +68,8 @@ fn main() -> io::Result<()> {
         (Api::Streams, Mode::Line) => serve(start_server(line, host)),
         (Api::Streams, Mode::Discard) => serve(start_server(discard, host)),
         (Api::Streams, Mode::Stream) => serve(start_server(stream, host)),
+        (Api::Protocol, Mode::Udp) => exchange(port),
+        (Api::Streams, Mode::Udp) => exchange_as_task(port),
     }
 }
 
@@ -73,6 +80,42 @@ fn serve<F: ProtocolFactory>(server: CreateServer<F>) -> io::Result<()> {
         println!("listening on {}", server.sockets()[0].sockname());
         server.serve_forever().await
     })
+}
+
+fn exchange(port: u16) -> io::Result<()> {
+    tidegate::run(async move {
+        let endpoint = create_datagram_endpoint(|| Echo).local_addr(("127.0.0.1", port)).await?;
+        announce(endpoint.sockname());
+        endpoint.closed().await.map_or(Ok(()), |cause| Err(cause.into()))
+    })
+}
+
+fn exchange_as_task(port: u16) -> io::Result<()> {
+    tidegate::run(async move {
+        let stream = open_datagram().local_addr(("127.0.0.1", port)).await?;
+        announce(stream.local_addr());
+        loop {
+            let (data, from) = stream.recv().await?;
+            stream.send_to(&data, &from).await?;
+        }
+    })
+}
+
+fn announce(address: Option<Address>) {
+    println!("READY");
+    println!("listening on {}", address.expect("it is bound"));
+}
+
+impl DatagramProtocol for Echo {
+    fn datagram_received(
+        &mut self,
+        transport: &DatagramTransport,
+        data: &[u8],
+        from: &Address,
+    ) -> io::Result<()> {
+        transport.sendto(data, from)?;
+        Ok(())
+    }
 }
 
 struct Echo;
