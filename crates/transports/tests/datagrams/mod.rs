@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use tidegate_protocols::{Address, Cause, DatagramProtocol, DatagramTransport};
 use tidegate_reactor::{Enrolled, Interest, LoopHandle, Readiness, Watcher};
+use tidegate_testkit::run;
 use tidegate_transports::datagram::{self, DatagramOptions, DatagramWire, Received};
 
 /// What a recorder was told.
@@ -306,4 +307,34 @@ impl Drop for PlayedWire {
         let watcher = self.0.watcher.take();
         drop(watcher);
     }
+}
+
+/// Runs a test over a connected endpoint on a wire that is played, and sees it lost once at its end.
+pub(crate) fn with_endpoint<F>(
+    wire: Played,
+    script: impl FnMut(&DatagramTransport, &Told) -> io::Result<()> + 'static,
+    test: impl FnOnce(Played, DatagramTransport, Diary) -> F,
+) where
+    F: Future<Output = io::Result<()>> + 'static,
+{
+    let diary = Diary::default();
+    run(async {
+        let recorder = Recorder::doing(&diary, script);
+        let transport = wire.open(recorder, Some(somewhere(7))).await?;
+        let test = test(wire.clone(), transport.clone(), diary.clone());
+        test.await?;
+        transport.abort();
+        transport.closed().await;
+        assert!(wire.is_closed());
+        // G-12
+        let lost = diary.entries().iter().filter(|told| matches!(told, Told::Lost(_))).count();
+        assert_eq!((lost, diary.count(&Told::Dropped)), (1, 1));
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
+}
+
+/// A script that does nothing.
+pub(crate) fn quiet(_: &DatagramTransport, _: &Told) -> io::Result<()> {
+    Ok(())
 }
