@@ -1,5 +1,5 @@
 //! The server that load is put on:
-//! `peer --port P --mode echo|line|discard|stream --api protocol|streams`, or `--unix PATH` in place of `--port P`.
+//! `peer --port P --mode echo|line|discard|stream|udp --api protocol|streams`, or `--unix PATH` in place of `--port P`.
 //!
 //! It prints `READY` once it listens on 127.0.0.1, or at the path, and then its address. The programs of other libraries that
 //! it is compared with take the same arguments and do the same.
@@ -14,8 +14,9 @@ use clap::{Parser, ValueEnum};
 use memchr::memchr;
 use tidegate::Handler;
 use tidegate::prelude::*;
-use tidegate::streams::start_unix_server;
-use tidegate::transports::create_unix_server;
+use tidegate::streams::{open_datagram, start_unix_server};
+use tidegate::transports::{create_datagram_endpoint, create_unix_server};
+use tidegate_protocols::{Address, DatagramProtocol, DatagramTransport};
 
 const BACKLOG: u32 = 4096;
 
@@ -53,6 +54,8 @@ enum Mode {
     Discard,
     /// Send zeros for as long as somebody reads them.
     Stream,
+    /// Send back each datagram.
+    Udp,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -84,16 +87,27 @@ fn main() -> io::Result<()> {
         (Api::Protocol, Mode::Line) => serve(Line::default, place),
         (Api::Protocol, Mode::Discard) => serve(|| Discard, place),
         (Api::Protocol, Mode::Stream) => serve(|| Stream, place),
+        (Api::Protocol, Mode::Udp) => exchange(place.port()?),
         (Api::Streams, Mode::Echo) => serve_streams(echo, place),
         (Api::Streams, Mode::Line) => serve_streams(line, place),
         (Api::Streams, Mode::Discard) => serve_streams(discard, place),
         (Api::Streams, Mode::Stream) => serve_streams(stream, place),
+        (Api::Streams, Mode::Udp) => exchange_as_task(place.port()?),
     }
 }
 
 enum Place {
     Port(u16),
     Unix(PathBuf),
+}
+
+impl Place {
+    fn port(self) -> io::Result<u16> {
+        match self {
+            Place::Port(port) => Ok(port),
+            Place::Unix(_) => Err(io::Error::other("--mode udp needs --port")),
+        }
+    }
 }
 
 fn serve<F, P>(factory: F, place: Place) -> io::Result<()>
@@ -125,6 +139,42 @@ fn run(server: impl IntoFuture<Output = io::Result<Server>>) -> io::Result<()> {
         println!("listening on {}", server.sockets()[0].sockname());
         server.serve_forever().await
     })
+}
+
+fn exchange(port: u16) -> io::Result<()> {
+    tidegate::run(async move {
+        let endpoint = create_datagram_endpoint(|| Echo).local_addr(("127.0.0.1", port)).await?;
+        announce(endpoint.sockname());
+        endpoint.closed().await.map_or(Ok(()), |cause| Err(cause.into()))
+    })
+}
+
+fn exchange_as_task(port: u16) -> io::Result<()> {
+    tidegate::run(async move {
+        let stream = open_datagram().local_addr(("127.0.0.1", port)).await?;
+        announce(stream.local_addr());
+        loop {
+            let (data, from) = stream.recv().await?;
+            stream.send_to(&data, &from).await?;
+        }
+    })
+}
+
+fn announce(address: Option<Address>) {
+    println!("READY");
+    println!("listening on {}", address.expect("it is bound"));
+}
+
+impl DatagramProtocol for Echo {
+    fn datagram_received(
+        &mut self,
+        transport: &DatagramTransport,
+        data: &[u8],
+        from: &Address,
+    ) -> io::Result<()> {
+        transport.sendto(data, from)?;
+        Ok(())
+    }
 }
 
 struct Echo;

@@ -1,7 +1,7 @@
 //! What is measured does what it is said to do: the modes of `peer`, and the output of `micro`.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -145,6 +145,45 @@ fn a_unix_socket_is_served_like_a_port() {
 }
 
 #[test]
+fn udp_sends_back_each_datagram() {
+    with_each_api("udp", |peer| {
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        socket.connect(peer.address).unwrap();
+        for length in [0, 64, 1200] {
+            let sent = vec![length as u8; length];
+            socket.send(&sent).unwrap();
+            let mut received = [0; 2000];
+            assert_eq!(socket.recv(&mut received).unwrap(), length);
+            assert_eq!(received[..length], sent);
+        }
+    });
+}
+
+#[test]
+fn datagrams_are_counted_on_both_sides() {
+    let program = env!("CARGO_BIN_EXE_datagrams");
+    let (sent, received) = watched(|| {
+        let mut receiver =
+            Command::new(program).arg("receive").stdout(Stdio::piped()).spawn().expect("it starts");
+        let output = BufReader::new(receiver.stdout.take().expect("its output is piped"));
+        let mut lines = output.lines().map(|line| line.expect("it prints text"));
+        assert_eq!(lines.next().as_deref(), Some("READY"));
+        let line = lines.next().expect("it prints its address");
+        let address = line.strip_prefix("listening on ").expect("it prints its address").to_owned();
+        let arguments = ["send", "--megabytes", "6", "--to", &address];
+        let sender = Command::new(program).args(arguments).output().expect("it starts");
+        let received = lines.next().expect("it prints what was delivered");
+        assert!(receiver.wait().expect("it ends").success());
+        (String::from_utf8(sender.stdout).expect("it prints text"), received)
+    });
+    assert!(sent.starts_with(r#"{"sent": 5000, "cpu_s": "#), "{sent}");
+    let delivered =
+        received.strip_prefix(r#"{"delivered": "#).and_then(|rest| rest.split_once(','));
+    let delivered: u32 = delivered.expect("a count").0.parse().expect("a number");
+    assert!((1..=5000).contains(&delivered), "{received}");
+}
+
+#[test]
 fn what_is_not_there_yet_is_refused() {
     let check = |program: &str, arguments: &[&str], complaint: &str| {
         let refused = watched(|| Command::new(program).args(arguments).output().unwrap());
@@ -156,7 +195,7 @@ fn what_is_not_there_yet_is_refused() {
     let echo = ["--port", "0", "--mode", "echo"];
     check(peer, &[&echo[..], &["--api", "pipes"]].concat(), "invalid value 'pipes'");
     check(peer, &[&echo[..], &["--tls"]].concat(), "unexpected argument '--tls'");
-    check(peer, &["--port", "0", "--mode", "udp"], "invalid value 'udp'");
+    check(peer, &["--mode", "udp", "--unix", "/s"], "--mode udp needs --port");
     check(peer, &[&echo[..], &["--unix", "/s"]].concat(), "cannot be used with");
     check(peer, &["--mode", "echo"], "--port <PORT>");
     let micro = env!("CARGO_BIN_EXE_micro");

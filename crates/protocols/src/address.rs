@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The address of one end of a connection.
 ///
@@ -55,9 +56,9 @@ impl fmt::Display for Address {
     }
 }
 
-/// The address of a Unix socket that has one.
+/// The address of a Unix socket that has one. Clones share its memory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct UnixAddress(Box<Name>);
+pub struct UnixAddress(Arc<Name>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Name {
@@ -68,12 +69,12 @@ enum Name {
 impl UnixAddress {
     /// The address with a path in the file system.
     pub fn path(path: impl AsRef<OsStr>) -> UnixAddress {
-        UnixAddress(Box::new(Name::Path(PathBuf::from(path.as_ref()))))
+        UnixAddress(Arc::new(Name::Path(PathBuf::from(path.as_ref()))))
     }
 
     /// The address with a name in Linux's abstract name space, without its leading zero byte.
     pub fn abstract_name(name: impl Into<Vec<u8>>) -> UnixAddress {
-        UnixAddress(Box::new(Name::Abstract(name.into())))
+        UnixAddress(Arc::new(Name::Abstract(name.into())))
     }
 
     /// The path, if it has one.

@@ -9,6 +9,7 @@
 //! | you want to | look at |
 //! |---|---|
 //! | write a protocol | [`Protocol`], [`Transport`], [`Flow`], [`Cause`] |
+//! | send and receive datagrams | [`DatagramProtocol`], [`DatagramTransport`] |
 //! | put something between a protocol and the wire, such as TLS | [`layer`] |
 //! | carry bytes in a way of your own | [`RawTransport`], and the parts it is made of: [`Slot`], [`Owed`], [`WriteBuffer`], [`Waiters`] |
 
@@ -16,6 +17,7 @@
 
 mod address;
 mod cause;
+mod datagram;
 mod detached;
 mod extra;
 #[cfg(test)]
@@ -38,6 +40,10 @@ mod write_buffer;
 
 pub use address::{Address, UnixAddress};
 pub use cause::Cause;
+pub use datagram::{
+    DatagramChange, DatagramClosed, DatagramFlush, DatagramProtocol, DatagramStatistics,
+    DatagramTransport, Destination, RawDatagramTransport, SendtoError,
+};
 pub use detached::{DetachError, Detached};
 pub use extra::{PeerCredentials, PeerName, Pipe, PipeKind, SockName};
 pub use fds::{MAX_FDS, SendFdsError};

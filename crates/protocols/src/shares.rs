@@ -64,7 +64,7 @@ impl<P: Protocol + ?Sized> Protocol for Rc<RefCell<P>> {
     }
 }
 
-fn busy<P: ?Sized>() -> io::Error {
+pub(crate) fn busy<P: ?Sized>() -> io::Error {
     let name = type_name::<P>();
     io::Error::other(format!(
         "the shared protocol {name} was borrowed when its callback was due: \

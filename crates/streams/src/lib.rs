@@ -11,6 +11,7 @@
 //! | serve | [`start_server`], [`start_unix_server`] |
 //! | read from a pipe, or write to one | [`open_read_pipe`], [`open_write_pipe`], [`open_pipes`] |
 //! | read standard input, write standard output | [`open_stdin`], [`open_stdout`], [`open_stderr`] |
+//! | send and receive datagrams | [`open_datagram`] |
 //! | go on in another loop | [`StreamPair::detach`], [`adopt_streams`] |
 //! | give a connection to a crate of the futures ecosystem | [`StreamPair`] |
 //! | feed a reader yourself | [`StreamReader::new`], [`Feeder`] |
@@ -47,6 +48,7 @@
 #![forbid(unsafe_code)]
 #![cfg(not(windows))]
 
+mod datagram;
 mod detach;
 mod errors;
 mod feeder;
@@ -66,6 +68,7 @@ mod unix;
 mod until;
 mod writer;
 
+pub use datagram::{DatagramStream, Datagrams, OpenDatagram, open_datagram};
 pub use detach::{AdoptStreams, adopt_streams};
 pub use errors::{
     IncompleteReadError, LimitError, LimitOverrunError, ReadExactlyError, ReadUntilError,

@@ -72,10 +72,19 @@ pub(crate) enum Place {
     Addresses(Vec<SocketAddr>),
 }
 
+/// What sockets are made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    #[default]
+    Stream,
+    Datagram,
+}
+
 /// What an address must be; the numbers are the system's.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) family: Family,
+    pub(crate) kind: Kind,
     pub(crate) protocol: i32,
     pub(crate) flags: i32,
 }
@@ -153,7 +162,7 @@ impl Host {
         }
         let hints = resolve::Hints {
             family: wanted.family.number(),
-            socktype: resolve::SOCK_STREAM,
+            socktype: wanted.kind.number(),
             protocol: wanted.protocol,
             flags: wanted.flags,
         };
@@ -175,7 +184,7 @@ impl Host {
         let port = port_of(service)?;
         let ip: IpAddr = self.0.as_deref()?.parse().ok()?;
         let address = SocketAddr::new(ip, port);
-        let usual_protocol = matches!(wanted.protocol, 0 | resolve::IPPROTO_TCP);
+        let usual_protocol = [0, wanted.kind.usual_protocol()].contains(&wanted.protocol);
         (usual_protocol && wanted.family.has(&address)).then(|| vec![wanted.candidate(address)])
     }
 }
@@ -212,9 +221,26 @@ impl Family {
     }
 }
 
+impl Kind {
+    fn number(self) -> i32 {
+        match self {
+            Kind::Stream => resolve::SOCK_STREAM,
+            Kind::Datagram => resolve::SOCK_DGRAM,
+        }
+    }
+
+    fn usual_protocol(self) -> i32 {
+        match self {
+            Kind::Stream => resolve::IPPROTO_TCP,
+            Kind::Datagram => resolve::IPPROTO_UDP,
+        }
+    }
+}
+
 impl Wanted {
     fn candidate(self, address: SocketAddr) -> Candidate {
-        let protocol = if self.protocol == 0 { resolve::IPPROTO_TCP } else { self.protocol };
+        let usual = self.kind.usual_protocol();
+        let protocol = if self.protocol == 0 { usual } else { self.protocol };
         Candidate { address, protocol }
     }
 }

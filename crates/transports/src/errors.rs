@@ -79,6 +79,56 @@ impl From<ArgumentError> for io::Error {
     }
 }
 
+/// A contradiction in what was asked for of a datagram endpoint, found before any socket was made.
+///
+/// It travels in an [`io::Error`] of the kind [`InvalidInput`](io::ErrorKind::InvalidInput). The asyncio
+/// counterpart is the `ValueError` of the same text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DatagramArgumentError {
+    /// There is no address, and no family either.
+    UnexpectedFamily,
+    /// Addresses of the internet and paths of Unix sockets do not go together, nor do a family and a path.
+    MixedFamilies,
+    /// The local and the remote address have no family in common.
+    NoCommonFamily,
+    /// The socket that was given does not keep datagrams apart, or is connected like a stream.
+    NotADatagramSocket,
+    /// A socket was given, and options beside it that are for making one.
+    OptionsWithSocket {
+        /// The options, by the names of their methods.
+        names: Vec<&'static str>,
+    },
+}
+
+impl fmt::Display for DatagramArgumentError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            DatagramArgumentError::UnexpectedFamily => "unexpected address family",
+            DatagramArgumentError::MixedFamilies => {
+                "internet addresses and paths of Unix sockets can not be used together"
+            }
+            DatagramArgumentError::NoCommonFamily => "can not get address information",
+            DatagramArgumentError::NotADatagramSocket => "A datagram socket was expected",
+            DatagramArgumentError::OptionsWithSocket { names } => {
+                let names = names.join(", ");
+                return write!(
+                    formatter,
+                    "socket modifier options can not be used when sock is specified. ({names})"
+                );
+            }
+        })
+    }
+}
+
+impl Error for DatagramArgumentError {}
+
+impl From<DatagramArgumentError> for io::Error {
+    fn from(error: DatagramArgumentError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
 /// Several attempts to connect have failed, each in its own way.
 ///
 /// It travels in an [`io::Error`] of the kind of the last attempt's error. When there was one error only, or

@@ -10,10 +10,12 @@
 //! [`connect_read_pipe`] and [`connect_write_pipe`] do the same with pipes and whatever is like them,
 //! [`connect_stdin`], [`connect_stdout`] and [`connect_stderr`] with the program's own streams.
 //!
+//! [`create_datagram_endpoint`] sends and receives datagrams.
+//!
 //! For plain non-blocking sockets, without a transport, there are the `sock_*` calls, such as [`sock_recv`]; and
 //! [`sendfile`] sends a file on either.
 //!
-//! Below those there is one stream transport for every kind of descriptor, in [`stream`]; whoever
+//! Below all but the datagrams there is one stream transport for every kind of descriptor, in [`stream`]; whoever
 //! carries bytes over a medium of their own implements [`stream::Wire`] and gets everything else.
 
 #![forbid(unsafe_code)]
@@ -22,8 +24,11 @@
 mod accepted;
 mod addresses;
 mod connect;
+mod create_datagram_endpoint;
 mod create_server;
+pub mod datagram;
 mod detach;
+mod endpoint_socket;
 mod errors;
 mod factory;
 mod happy_eyeballs;
@@ -45,10 +50,13 @@ mod wire;
 pub use accepted::{ConnectAcceptedSocket, connect_accepted_socket};
 pub use addresses::{Family, Host, Hosts, Target};
 pub use connect::{CreateConnection, Route, create_connection};
+pub use create_datagram_endpoint::{CreateDatagramEndpoint, create_datagram_endpoint};
 pub use create_server::{CreateServer, Places, create_server};
 pub use detach::{Adopt, adopt};
-pub use errors::{ArgumentError, BindError, ConnectCallError, ConnectError, ServerError};
-pub use factory::{ConnectionFactory, ProtocolFactory};
+pub use errors::{
+    ArgumentError, BindError, ConnectCallError, ConnectError, DatagramArgumentError, ServerError,
+};
+pub use factory::{ConnectionFactory, DatagramFactory, ProtocolFactory};
 pub use opening::Connecting;
 pub use pipe::{
     ConnectPipe, PipeEnds, Reading, Writing, connect_pipes, connect_read_pipe, connect_write_pipe,

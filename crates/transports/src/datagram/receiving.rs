@@ -1,0 +1,178 @@
+//! What a readable wire leads to: one receive, whose datagrams are delivered one by one.
+
+use std::io;
+
+use tidegate_protocols::{Address, Cause, DatagramProtocol, Lent};
+use tidegate_reactor::Report;
+
+use super::{DatagramWire, Endpoint, Received};
+use crate::lifecycle::{Life, Reading};
+use crate::wire::is_nothing_now;
+
+/// What is left of a batch in whose middle reading was paused.
+pub(super) struct Held {
+    bytes: Vec<u8>,
+    /// Where the first datagram begins.
+    start: usize,
+    size: usize,
+    from: Address,
+}
+
+impl<W: DatagramWire> Endpoint<W> {
+    /// Receives once, and delivers what came.
+    pub(super) fn on_readable(&self) {
+        if !self.receives() || self.slot.is_lent() {
+            return;
+        }
+        let mut buffer = self.handle.shared_buffer();
+        let received = match self.ask_wire(|wire| wire.receive(&mut buffer)) {
+            Some(Ok(received)) => received,
+            Some(Err(error)) => {
+                drop(buffer);
+                return self.receive_failed(error);
+            }
+            None => return,
+        };
+        let Received { length, size, from } = received;
+        let data = &buffer[..length];
+        let left = self.deliver(data, size, &from);
+        if left > 0 {
+            let bytes = data[length - left..].to_vec();
+            self.hold(Held { bytes, start: 0, size, from });
+        }
+        drop(buffer);
+        self.delivered();
+    }
+
+    /// Delivers what is left of a batch, if reading goes on.
+    pub(super) fn deliver_held(&self) {
+        if self.life.get() != Life::Open || self.reading.get() != Reading::Flowing {
+            return;
+        }
+        let Some(mut held) = self.held.take() else { return };
+        if self.slot.is_lent() {
+            self.held.set(Some(held));
+            return self.queue_again();
+        }
+        let left = self.deliver(&held.bytes[held.start..], held.size, &held.from);
+        if left > 0 {
+            held.start = held.bytes.len() - left;
+            self.held.set(Some(held));
+        }
+        self.update_interest();
+        self.delivered();
+    }
+
+    /// Keeps what is left of a batch: it comes before anything newer, which is not received before.
+    fn hold(&self, held: Held) {
+        self.held.set(Some(Box::new(held)));
+        self.update_interest();
+        // Who paused may have resumed in the same callback.
+        if self.reading.get() == Reading::Flowing {
+            self.queue_again();
+        }
+    }
+
+    fn receives(&self) -> bool {
+        self.life.get() == Life::Open && self.reading.get() == Reading::Flowing
+    }
+
+    /// Nobody else is as likely to add to the answers as the callbacks that have just returned: so they leave now.
+    fn delivered(&self) {
+        if !self.refused.get() {
+            self.offer_queue();
+        }
+    }
+
+    /// Delivers datagrams one by one. Answers how many bytes are left for later; what a close has left is dropped.
+    fn deliver(&self, data: &[u8], size: usize, from: &Address) -> usize {
+        let Some(face) = self.face() else { return 0 };
+        let mut rest = data;
+        self.receiving.set(true);
+        loop {
+            let length = if size == 0 { rest.len() } else { size.min(rest.len()) };
+            let (datagram, behind) = rest.split_at(length);
+            self.count(|counts| {
+                counts.datagrams_received += 1;
+                counts.bytes_received += length as u64;
+            });
+            self.callback("datagram_received", |protocol| {
+                protocol.datagram_received(&face, datagram, from)
+            });
+            rest = behind;
+            if rest.is_empty() || self.life.get() != Life::Open {
+                rest = &[];
+                break;
+            }
+            if self.reading.get() != Reading::Flowing {
+                break;
+            }
+        }
+        self.receiving.set(false);
+        rest.len()
+    }
+
+    fn receive_failed(&self, error: io::Error) {
+        if is_nothing_now(&error) {
+            return;
+        }
+        if error.raw_os_error().is_none() {
+            return self.fatal("Fatal read error on datagram transport", error);
+        }
+        let Some(face) = self.face() else { return };
+        self.receiving.set(true);
+        self.callback("error_received", |protocol| protocol.error_received(&face, error));
+        self.receiving.set(false);
+        self.delivered();
+    }
+
+    /// Calls the protocol. A callback that fails is reported, and only the greeting ends the endpoint by it.
+    pub(super) fn callback(
+        &self,
+        stage: &'static str,
+        call: impl FnOnce(&mut dyn DatagramProtocol) -> io::Result<()>,
+    ) {
+        let cause = match self.slot.lend(call) {
+            Lent::Gave(Ok(())) | Lent::Nobody => return,
+            Lent::Gave(Err(error)) => Cause::from(error),
+            Lent::Panicked(payload) => Cause::from_panic(payload),
+        };
+        // A change of protocol that panicked has left nobody to go on with.
+        if self.slot.is_empty() || stage == "connection_made" {
+            self.abort_with(Some(cause.clone()));
+        }
+        self.report(&format!("Exception in protocol.{stage}()"), cause);
+    }
+
+    /// An error ends the endpoint; nothing more is offered to the system.
+    pub(super) fn fatal(&self, message: &'static str, error: io::Error) {
+        let cause = Cause::from(error);
+        self.report_unless_os(message, &cause);
+        self.end_with(Some(cause));
+    }
+
+    /// Tells the exception handler of an error here, unless it is one of the operating system's.
+    ///
+    /// This may be inside a call of the user's, where no code of the user's may run, so the handler is told in
+    /// the loop's next batch, before the loss.
+    pub(super) fn report_unless_os(&self, message: &'static str, cause: &Cause) {
+        if cause.is_os_error() {
+            return;
+        }
+        let (endpoint, cause) = (self.share(), cause.clone());
+        // A loop that is closed has nobody to tell.
+        let _closed = self.handle.call_soon(move || endpoint.report(message, cause));
+    }
+
+    /// Tells the exception handler of something that went wrong here; on a fresh stack only.
+    pub(super) fn report(&self, message: &str, cause: Cause) {
+        let mut report = Report::new(message).error(cause).transport(self.title());
+        if let Lent::Gave(name) = self.slot.lend(|protocol| DatagramProtocol::type_name(protocol)) {
+            report = report.protocol(name);
+        }
+        if let Some(remote) = &self.remote {
+            report = report.peer(remote.to_string());
+        }
+        self.handle.call_exception_handler(report);
+    }
+}
