@@ -27,7 +27,7 @@ use tidegate_reactor::{Deferred, Interest, LoopHandle, OfferReason, Queued, Read
 
 use crate::lifecycle::{Life, LifeEvent, Reading, ReadingEvent};
 use queue::Queue;
-use receiving::Held;
+use receiving::{Held, Pace};
 use segments::Segments;
 
 pub use socket::DatagramSocket;
@@ -90,6 +90,7 @@ pub fn open<W: DatagramWire>(
         counts: Cell::new(DatagramStatistics::default()),
         errors: RefCell::new(VecDeque::new()),
         held: Cell::new(None),
+        pace: Pace::default(),
         flushed: Waiters::new(),
         closed: Waiters::new(),
         paused_since: Cell::new(None),
@@ -147,6 +148,7 @@ struct Endpoint<W: DatagramWire> {
     errors: RefCell<VecDeque<io::Error>>,
     /// What is left of a batch in whose middle reading was paused.
     held: Cell<Option<Box<Held>>>,
+    pace: Pace,
     flushed: Waiters,
     closed: Waiters,
     /// When the flow was paused, by the loop's clock.

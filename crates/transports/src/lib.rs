@@ -18,7 +18,7 @@
 //! Below all but the datagrams there is one stream transport for every kind of descriptor, in [`stream`]; whoever
 //! carries bytes over a medium of their own implements [`stream::Wire`] and gets everything else.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg(not(windows))]
 
 mod accepted;

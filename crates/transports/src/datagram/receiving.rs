@@ -1,5 +1,6 @@
-//! What a readable wire leads to: one receive, whose datagrams are delivered one by one.
+//! What a readable wire leads to: receives, whose datagrams are delivered one by one.
 
+use std::cell::Cell;
 use std::io;
 
 use tidegate_protocols::{Address, Cause, DatagramProtocol, Lent};
@@ -8,6 +9,47 @@ use tidegate_reactor::Report;
 use super::{DatagramWire, Endpoint, Received};
 use crate::lifecycle::{Life, Reading};
 use crate::wire::is_nothing_now;
+
+/// The most receives that one readiness leads to, before others have their turn.
+const MOST_RECEIVES: u16 = 64;
+
+/// The most bytes that one readiness leads to; the last receive may go beyond that.
+const MOST_BYTES: usize = 256 * 1024;
+
+/// After a receive that was one too many, so many readinesses go by before one more is tried again.
+const PATIENCE: u16 = 16;
+
+/// How many receives a readiness is worth: as many as the one before has found datagrams.
+///
+/// A receive that finds nothing costs a system call, and a turn of the loop for each datagram costs another. So this
+/// learns how many come together: it is doubled for as long as nothing is found to be too much.
+pub(super) struct Pace {
+    receives: Cell<u16>,
+    /// How many more readinesses go by before it is raised.
+    patience: Cell<u16>,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { receives: Cell::new(1), patience: Cell::new(0) }
+    }
+}
+
+impl Pace {
+    /// A readiness has found this many datagrams, and then nothing any more, or not so far.
+    fn learn(&self, found: u16, emptied: bool) {
+        if emptied {
+            self.receives.set(found.max(1));
+            self.patience.set(PATIENCE);
+        } else if found < self.receives.get() {
+            // Somebody has paused or closed: that says nothing about those that wait.
+        } else if self.patience.get() > 0 {
+            self.patience.set(self.patience.get() - 1);
+        } else {
+            self.receives.set((2 * self.receives.get()).min(MOST_RECEIVES));
+        }
+    }
+}
 
 /// What is left of a batch in whose middle reading was paused.
 pub(super) struct Held {
@@ -19,19 +61,32 @@ pub(super) struct Held {
 }
 
 impl<W: DatagramWire> Endpoint<W> {
-    /// Receives once, and delivers what came.
+    /// Receives a few times, and delivers what came.
     pub(super) fn on_readable(&self) {
-        if !self.receives() || self.slot.is_lent() {
-            return;
+        let (mut found, mut bytes) = (0, 0);
+        let mut emptied = false;
+        while found < self.pace.receives.get() && bytes < MOST_BYTES && !emptied {
+            if !self.receives() || self.slot.is_lent() {
+                break;
+            }
+            match self.receive_once() {
+                Some(length) => (found, bytes) = (found + 1, bytes + length),
+                None => emptied = true,
+            }
         }
+        self.pace.learn(found, emptied);
+        self.delivered();
+    }
+
+    /// Receives once, and delivers what came: so many bytes, or none if nothing is there.
+    fn receive_once(&self) -> Option<usize> {
         let mut buffer = self.handle.shared_buffer();
-        let received = match self.ask_wire(|wire| wire.receive(&mut buffer)) {
-            Some(Ok(received)) => received,
-            Some(Err(error)) => {
+        let received = match self.ask_wire(|wire| wire.receive(&mut buffer))? {
+            Ok(received) => received,
+            Err(error) => {
                 drop(buffer);
                 return self.receive_failed(error);
             }
-            None => return,
         };
         let Received { length, size, from } = received;
         let data = &buffer[..length];
@@ -40,8 +95,7 @@ impl<W: DatagramWire> Endpoint<W> {
             let bytes = data[length - left..].to_vec();
             self.hold(Held { bytes, start: 0, size, from });
         }
-        drop(buffer);
-        self.delivered();
+        Some(length)
     }
 
     /// Delivers what is left of a batch, if reading goes on.
@@ -74,7 +128,9 @@ impl<W: DatagramWire> Endpoint<W> {
     }
 
     fn receives(&self) -> bool {
-        self.life.get() == Life::Open && self.reading.get() == Reading::Flowing
+        self.life.get() == Life::Open
+            && self.reading.get() == Reading::Flowing
+            && !self.holds_datagrams()
     }
 
     /// Nobody else is as likely to add to the answers as the callbacks that have just returned: so they leave now.
@@ -112,18 +168,20 @@ impl<W: DatagramWire> Endpoint<W> {
         rest.len()
     }
 
-    fn receive_failed(&self, error: io::Error) {
+    /// Tells of an error, unless it says that nothing is there.
+    fn receive_failed(&self, error: io::Error) -> Option<usize> {
         if is_nothing_now(&error) {
-            return;
+            return None;
         }
         if error.raw_os_error().is_none() {
-            return self.fatal("Fatal read error on datagram transport", error);
+            self.fatal("Fatal read error on datagram transport", error);
+            return None;
         }
-        let Some(face) = self.face() else { return };
+        let face = self.face()?;
         self.receiving.set(true);
         self.callback("error_received", |protocol| protocol.error_received(&face, error));
         self.receiving.set(false);
-        self.delivered();
+        Some(0)
     }
 
     /// Calls the protocol. A callback that fails is reported, and only the greeting ends the endpoint by it.

@@ -27,6 +27,8 @@ pub struct DatagramSocket {
     family: AddressFamily,
     is_udp: bool,
     segments: bool,
+    /// One receive may bring several.
+    joins: bool,
     /// The last sender on a Unix socket, whose address is likely to be the next one's too.
     last_sender: Cell<Option<(SocketAddrUnix, Address)>>,
 }
@@ -34,7 +36,7 @@ pub struct DatagramSocket {
 impl DatagramSocket {
     /// Registers `descriptor`, which must be a non-blocking datagram or raw socket, with no interest.
     ///
-    /// With `segmentation`, datagrams of equal size leave together where the system can do that.
+    /// With `segmentation`, datagrams of equal size leave together, and come together, where the system can do that.
     ///
     /// # Errors
     ///
@@ -51,7 +53,8 @@ impl DatagramSocket {
         // By levels, since only a receive that finds nothing would tell that nothing is left, and that costs one more.
         let source = Source::new(handle, descriptor, Interest::NONE, watcher)?;
         let segments = segmentation && is_udp && offload::KNOWS_SEGMENTS;
-        Ok(DatagramSocket { source, family, is_udp, segments, last_sender: Cell::new(None) })
+        let joins = segments && offload::join_segments(source.get_ref());
+        Ok(DatagramSocket { source, family, is_udp, segments, joins, last_sender: Cell::new(None) })
     }
 
     fn fd(&self) -> &OwnedFd {
@@ -75,6 +78,10 @@ impl DatagramSocket {
 
 impl DatagramWire for DatagramSocket {
     fn receive(&self, into: &mut [u8]) -> io::Result<Received> {
+        if self.joins {
+            let (length, size, from) = offload::receive_segments(self.fd(), into)?;
+            return Ok(Received { length, size, from: self.sender(from) });
+        }
         let (length, _, from) = net::recvfrom(self.fd(), into, RecvFlags::empty())?;
         Ok(Received { length, size: length, from: self.sender(from) })
     }

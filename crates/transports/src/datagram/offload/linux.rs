@@ -1,9 +1,12 @@
-//! Segmented sends (`UDP_SEGMENT`): one call, which the kernel splits into datagrams.
+//! Datagrams that the kernel splits when they are sent (`UDP_SEGMENT`), and joins when they are received (`UDP_GRO`).
+#![allow(unsafe_code)]
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SocketAddrAny, recvmsg};
 use socket2::{MsgHdr, SockAddr, SockRef};
 
 /// Whether [`send_segments`] can work.
@@ -13,10 +16,12 @@ pub(in super::super) const KNOWS_SEGMENTS: bool = true;
 const SOL_UDP: i32 = 17;
 /// The message that tells the kernel into how long datagrams to split.
 const UDP_SEGMENT: i32 = 103;
+/// The option that lets the kernel join datagrams, and the message that tells how long each is.
+const UDP_GRO: i32 = 104;
 
 /// How long the head of a control message is: its own length, its level and its type.
 const HEAD: usize = size_of::<usize>() + 2 * size_of::<i32>();
-/// A control message with a number of two bytes, filled up to whole words.
+/// A control message with a number behind its head, filled up to whole words.
 const SPACE: usize = HEAD + size_of::<usize>();
 
 /// Sends `data` as datagrams of `size` bytes, of which the last may be shorter.
@@ -38,6 +43,37 @@ pub(in super::super) fn send_segments(
     Ok(())
 }
 
+/// Lets the kernel join datagrams of one sender that wait together; whether it can.
+pub(in super::super) fn join_segments(descriptor: &OwnedFd) -> bool {
+    let on: libc::c_int = 1;
+    let length = size_of_val(&on) as libc::socklen_t;
+    // SAFETY: the option is read from `on`, which lives until the call has returned, and has that length.
+    let answer = unsafe {
+        libc::setsockopt(descriptor.as_raw_fd(), SOL_UDP, UDP_GRO, (&raw const on).cast(), length)
+    };
+    answer == 0
+}
+
+/// Receives one datagram, or several of one sender that were joined: all their bytes, how long each is, and the sender.
+pub(in super::super) fn receive_segments(
+    descriptor: &OwnedFd,
+    into: &mut [u8],
+) -> rustix::io::Result<(usize, usize, Option<SocketAddrAny>)> {
+    let mut room = Room([const { MaybeUninit::new(0) }; SPACE]);
+    let mut pieces = [IoSliceMut::new(into)];
+    let mut control = RecvAncillaryBuffer::new(&mut room.0);
+    let answer = recvmsg(descriptor, &mut pieces, &mut control, RecvFlags::empty())?;
+    drop(control);
+    // SAFETY: every byte was set when the room was made, and whoever writes into it since leaves it set.
+    let message = room.0.map(|byte| unsafe { byte.assume_init() });
+    let size = joined_size(&message).unwrap_or(answer.bytes);
+    Ok((answer.bytes, size, answer.address))
+}
+
+/// Where a control message is put, which begins at a whole word.
+#[repr(align(8))]
+struct Room([MaybeUninit<u8>; SPACE]);
+
 /// A `struct cmsghdr` with its number behind it, as the kernel reads it.
 fn segment_message(size: u16) -> [u8; SPACE] {
     let mut message = [0; SPACE];
@@ -49,4 +85,15 @@ fn segment_message(size: u16) -> [u8; SPACE] {
     kind[4..].copy_from_slice(&UDP_SEGMENT.to_ne_bytes());
     data[..2].copy_from_slice(&size.to_ne_bytes());
     message
+}
+
+/// The number in what the kernel has written, if that is how long joined datagrams are.
+fn joined_size(message: &[u8; SPACE]) -> Option<usize> {
+    let (head, data) = message.split_at(HEAD);
+    let (_, kind) = head.split_at(size_of::<usize>());
+    let number = |bytes: &[u8]| bytes.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+    if number(kind) != Some(SOL_UDP) || number(&kind[4..]) != Some(UDP_GRO) {
+        return None;
+    }
+    number(data).and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0)
 }
