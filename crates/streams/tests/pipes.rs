@@ -52,7 +52,8 @@ fn a_reader_that_is_dropped_closes_its_pipe() {
     });
 }
 
-// P-15 P-16 P-17
+// replaced: P-15 P-16
+// P-17
 #[test]
 fn a_writer_waits_for_a_slow_reader_and_closes_with_everything_sent() {
     run(async {

@@ -112,7 +112,8 @@ impl Protocol for Sink {
     }
 }
 
-// P-05 P-15 P-17
+// replaced: P-15
+// P-05 P-17
 #[test]
 fn nothing_is_lost_on_the_way_to_a_stuttering_reader() {
     let (_folder, path) = fifo_path();
@@ -124,7 +125,8 @@ fn nothing_is_lost_on_the_way_to_a_stuttering_reader() {
     check(read, write);
 }
 
-// P-05 P-15 P-17
+// replaced: P-15
+// P-05 P-17
 #[test]
 fn nor_through_a_pipe() {
     let (read, write) = pipe();

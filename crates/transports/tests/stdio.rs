@@ -285,7 +285,7 @@ fn nothing_that_was_written_is_lost() {
     });
 }
 
-// P-15: into a file, behind what is there already, and into /dev/null.
+// replaced: P-15: into a file, behind what is there already, and into /dev/null.
 #[test]
 fn files_and_devices_are_standard_output_too() {
     play(flood);

@@ -36,7 +36,8 @@ fn everything(read: OwnedFd) -> std::thread::JoinHandle<io::Result<Vec<u8>>> {
     })
 }
 
-// P-01 P-02 P-15
+// replaced: P-15
+// P-01 P-02
 #[test]
 fn everything_that_is_like_a_pipe_is_written_to() {
     run(async {
@@ -65,7 +66,7 @@ fn everything_that_is_like_a_pipe_is_written_to() {
     });
 }
 
-// P-15: the flow is that of every transport.
+// replaced: P-15: the flow is that of every transport.
 #[test]
 fn a_full_pipe_pauses_and_resumes() {
     run(async {
@@ -85,7 +86,7 @@ fn a_full_pipe_pauses_and_resumes() {
     });
 }
 
-// P-16: a socket's transport would take more while it flushes; a pipe does not.
+// replaced: P-16: a socket's transport would take more while it flushes; a pipe does not.
 // P-17: and write_eof is a close.
 #[test]
 fn a_closing_pipe_sends_what_it_has_and_takes_no_more() {
@@ -340,7 +341,7 @@ fn what_is_no_pipe_is_refused() {
     });
 }
 
-// P-15: every option is passed on.
+// replaced: P-15: every option is passed on.
 #[test]
 fn a_pipe_has_the_options_of_every_transport() {
     run(async {
@@ -360,7 +361,8 @@ fn a_pipe_has_the_options_of_every_transport() {
     });
 }
 
-// P-15 P-01: a device that cannot be watched is written to all the same.
+// replaced: P-15
+// P-01: a device that cannot be watched is written to all the same.
 #[test]
 fn devices_that_never_wait_are_written_to() {
     run(async {
