@@ -79,11 +79,13 @@ fn share_the_port(address: (String, u16), count: usize, workers: &mut Workers) -
         // If any port will do, the first thread finds one for all.
         place.1 = served.map_or(place.1, |address| address.port());
     }
-    if let Some(address) = served {
-        println!("serving on {address} in {count} threads");
-    }
-    // Here is nothing to do but to wait for Ctrl-C.
-    tidegate::run(std::future::pending())
+    tidegate::run(async {
+        if let Some(address) = served {
+            println!("serving on {address} in {count} threads");
+        }
+        // Here is nothing to do but to wait for Ctrl-C.
+        std::future::pending().await
+    })
 }
 
 /// Whose turn it is.
