@@ -4,13 +4,13 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::future::{Future, IntoFuture};
+use std::future::{Future, IntoFuture, poll_fn};
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use tidegate_protocols::{Flow, Transport};
+use tidegate_protocols::{Flow, Transport, Waiter};
 use tidegate_reactor::{LoopHandle, spawn};
 use tidegate_testkit::{Callback, Event, Recorder, Tripwire, alone, open_descriptors, run};
 use tidegate_transports::{SendfileError, Sending, create_connection, sendfile};
@@ -59,6 +59,8 @@ fn the_order_on_the_wire_is_the_order_of_the_calls() {
             let before = vec![b'<'; much(kind)];
             far.transport.pause_reading();
             near.transport.write(&before);
+            // What is written next shares its memory, and not its place.
+            near.transport.write(b"(");
             let mut sending = sendfile(&near.transport, &file).into_future();
             assert!(poll_once(&mut sending).await.is_none());
             // replaced: F-02: it waits behind the file
@@ -72,7 +74,7 @@ fn the_order_on_the_wire_is_the_order_of_the_calls() {
             near.transport.close();
             far.log.lost().await;
             let expected =
-                [&before[..], &content, b"writ", b"te", &[b'n'; 5000], b"after"].concat();
+                [&before[..], b"(", &content, b"writ", b"te", &[b'n'; 5000], b"after"].concat();
             assert!(far.log.received() == expected, "{kind:?}");
             // F-03
             assert_eq!(position(&file), content.len() as u64);
@@ -348,6 +350,56 @@ fn one_that_was_paused_before_is_resumed() {
             assert_eq!(near.transport.flow(), Flow::Open);
             near.transport.close();
             far.log.lost().await;
+            near.log.assert_complete();
+        });
+    }
+}
+
+#[test]
+fn who_holds_the_turn_decides_when_something_is_sent() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            near.transport.write(b"before");
+            let turn = near.transport.raw().take_turn().unwrap();
+            // At once, as far as the system takes it.
+            assert_eq!(near.transport.get_write_buffer_size(), 0);
+            near.transport.write(b"behind");
+            far.log.received_at_least(6).await;
+            // Nothing is to be done, though the wire could take more: so the loop does not come by.
+            let statistics = || LoopHandle::current().expect("a running loop").statistics();
+            turns(3).await;
+            let before = statistics();
+            turns(20).await;
+            let after = statistics();
+            assert_eq!((after.events, after.steps), (before.events, before.steps + 20), "{kind:?}");
+            let waiter = Waiter::new();
+            let sent =
+                poll_fn(|context| turn.poll_write(b" and then ", &waiter, context)).await.unwrap();
+            assert_eq!(sent, 10);
+            drop(turn);
+            far.log.received_at_least(22).await;
+            assert_eq!(far.log.received(), b"before and then behind");
+            near.transport.abort();
+        });
+    }
+}
+
+#[test]
+fn writing_resumes_as_soon_as_little_waits() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            far.transport.pause_reading();
+            near.transport.write(&vec![1; much(kind)]);
+            near.log.until(|log| log.has(Callback::PauseWriting)).await;
+            let turn = near.transport.raw().take_turn().unwrap();
+            far.transport.resume_reading();
+            // F-05: also while the turn lasts
+            near.log.until(|log| log.has(Callback::ResumeWriting)).await;
+            drop(turn);
+            near.transport.close();
+            near.log.lost().await;
             near.log.assert_complete();
         });
     }
