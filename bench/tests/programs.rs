@@ -15,8 +15,13 @@ struct Peer {
 
 impl Peer {
     fn start(api: &str, mode: &str) -> Peer {
+        Peer::start_with(&["--api", api, "--mode", mode])
+    }
+
+    fn start_with(arguments: &[&str]) -> Peer {
         let mut process = Command::new(env!("CARGO_BIN_EXE_peer"))
-            .args(["--port", "0", "--api", api, "--mode", mode])
+            .args(["--port", "0"])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -112,6 +117,19 @@ fn stream_sends_zeros_for_as_long_as_somebody_reads() {
         assert!(received.iter().all(|byte| *byte == 0));
         // The next one is served as well.
         peer.connect().read_exact(&mut received).unwrap();
+    });
+}
+
+#[test]
+fn stream_sends_a_file_of_zeros_and_closes() {
+    watched(|| {
+        let arguments = ["--api", "streams", "--mode", "stream", "--sendfile", "5000000"];
+        let peer = Peer::start_with(&arguments);
+        for _ in 0..2 {
+            let mut received = Vec::new();
+            peer.connect().read_to_end(&mut received).unwrap();
+            assert!(received == vec![0; 5_000_000]);
+        }
     });
 }
 
