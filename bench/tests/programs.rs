@@ -16,7 +16,11 @@ struct Peer {
 
 impl Peer {
     fn start(api: &str, mode: &str) -> Peer {
-        let (process, address) = start(&["--port", "0", "--api", api, "--mode", mode]);
+        Peer::start_with(&["--api", api, "--mode", mode])
+    }
+
+    fn start_with(arguments: &[&str]) -> Peer {
+        let (process, address) = start(&[&["--port", "0"], arguments].concat());
         Peer { process, address: address.parse().expect("it is an address") }
     }
 
@@ -119,6 +123,19 @@ fn stream_sends_zeros_for_as_long_as_somebody_reads() {
         assert!(received.iter().all(|byte| *byte == 0));
         // The next one is served as well.
         peer.connect().read_exact(&mut received).unwrap();
+    });
+}
+
+#[test]
+fn stream_sends_a_file_of_zeros_and_closes() {
+    watched(|| {
+        let arguments = ["--api", "streams", "--mode", "stream", "--sendfile", "5000000"];
+        let peer = Peer::start_with(&arguments);
+        for _ in 0..2 {
+            let mut received = Vec::new();
+            peer.connect().read_to_end(&mut received).unwrap();
+            assert!(received == vec![0; 5_000_000]);
+        }
     });
 }
 

@@ -4,49 +4,23 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::future::{Future, IntoFuture};
+use std::future::{IntoFuture, poll_fn};
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use tidegate_protocols::{Flow, Transport};
+use tidegate_protocols::{Flow, Transport, Waiter};
 use tidegate_reactor::{LoopHandle, spawn};
-use tidegate_testkit::{Callback, Event, Recorder, Tripwire, alone, open_descriptors, run};
-use tidegate_transports::{SendfileError, Sending, create_connection, sendfile};
+use tidegate_testkit::{Callback, Event, Recorder, Tripwire, run};
+use tidegate_transports::{SendfileError, create_connection, sendfile};
 
 mod files;
 mod support;
-use files::{ALL, End, Kind, connected, connected_with, file_of, layer, pattern, position};
+use files::{
+    ALL, Kind, MUCH, connected, connected_with, file_of, layer, much, pattern, position, stuck,
+};
 use support::{Idle, listener, poll_once, turns};
-
-/// More than the buffers between two ends ever hold.
-const MUCH: usize = 2 * 1024 * 1024;
-
-/// As much as a connection over memory does not hold; one that dribbles takes its time.
-fn much(kind: Kind) -> usize {
-    match kind {
-        Kind::Memory => 1024 * 1024,
-        Kind::Dribbling => 200 * 1024,
-        _ => MUCH,
-    }
-}
-
-/// Begins to send a file to a peer that does not read, until nothing moves any more.
-async fn stuck<'f>(near: &End, far: &End, file: &'f File) -> Sending<'f> {
-    far.transport.pause_reading();
-    let mut sending = sendfile(&near.transport, file).into_future();
-    let mut before = u64::MAX;
-    let mut quiet = 0;
-    // The fallback's reads come from other threads; the transport waits for the wire when no turn brings more.
-    while quiet < 200 {
-        assert!(poll_once(&mut sending).await.is_none(), "the file cannot be sent");
-        let now = near.transport.statistics().bytes_sent;
-        quiet = if now == before && now > 0 { quiet + 1 } else { 0 };
-        before = now;
-    }
-    sending
-}
 
 #[test]
 fn the_order_on_the_wire_is_the_order_of_the_calls() {
@@ -59,6 +33,8 @@ fn the_order_on_the_wire_is_the_order_of_the_calls() {
             let before = vec![b'<'; much(kind)];
             far.transport.pause_reading();
             near.transport.write(&before);
+            // What is written next shares its memory, and not its place.
+            near.transport.write(b"(");
             let mut sending = sendfile(&near.transport, &file).into_future();
             assert!(poll_once(&mut sending).await.is_none());
             // replaced: F-02: it waits behind the file
@@ -72,7 +48,7 @@ fn the_order_on_the_wire_is_the_order_of_the_calls() {
             near.transport.close();
             far.log.lost().await;
             let expected =
-                [&before[..], &content, b"writ", b"te", &[b'n'; 5000], b"after"].concat();
+                [&before[..], b"(", &content, b"writ", b"te", &[b'n'; 5000], b"after"].concat();
             assert!(far.log.received() == expected, "{kind:?}");
             // F-03
             assert_eq!(position(&file), content.len() as u64);
@@ -354,6 +330,56 @@ fn one_that_was_paused_before_is_resumed() {
 }
 
 #[test]
+fn who_holds_the_turn_decides_when_something_is_sent() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            near.transport.write(b"before");
+            let turn = near.transport.raw().take_turn().unwrap();
+            // At once, as far as the system takes it.
+            assert_eq!(near.transport.get_write_buffer_size(), 0);
+            near.transport.write(b"behind");
+            far.log.received_at_least(6).await;
+            // Nothing is to be done, though the wire could take more: so the loop does not come by.
+            let statistics = || LoopHandle::current().expect("a running loop").statistics();
+            turns(3).await;
+            let before = statistics();
+            turns(20).await;
+            let after = statistics();
+            assert_eq!((after.events, after.steps), (before.events, before.steps + 20), "{kind:?}");
+            let waiter = Waiter::new();
+            let sent =
+                poll_fn(|context| turn.poll_write(b" and then ", &waiter, context)).await.unwrap();
+            assert_eq!(sent, 10);
+            drop(turn);
+            far.log.received_at_least(22).await;
+            assert_eq!(far.log.received(), b"before and then behind");
+            near.transport.abort();
+        });
+    }
+}
+
+#[test]
+fn writing_resumes_as_soon_as_little_waits() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            far.transport.pause_reading();
+            near.transport.write(&vec![1; much(kind)]);
+            near.log.until(|log| log.has(Callback::PauseWriting)).await;
+            let turn = near.transport.raw().take_turn().unwrap();
+            far.transport.resume_reading();
+            // F-05: also while the turn lasts
+            near.log.until(|log| log.has(Callback::ResumeWriting)).await;
+            drop(turn);
+            near.transport.close();
+            near.log.lost().await;
+            near.log.assert_complete();
+        });
+    }
+}
+
+#[test]
 fn a_second_file_is_refused_while_the_first_is_sent() {
     for kind in ALL {
         run(async {
@@ -371,193 +397,6 @@ fn a_second_file_is_refused_while_the_first_is_sent() {
             far.log.lost().await;
             assert!(far.log.received() == [&content, &content[..10]].concat());
         });
-    }
-}
-
-#[test]
-fn closing_ends_the_file_and_sends_what_was_written() {
-    for kind in ALL {
-        for linger in [false, true] {
-            run(async {
-                let (near, far) = connected(kind).await;
-                let content = pattern(much(kind));
-                let file = file_of(&content);
-                let reports = support::keep_reports();
-                let sending = stuck(&near, &far, &file).await;
-                near.transport.write(b"behind");
-                match linger {
-                    false => near.transport.close(),
-                    true => near.transport.close_lingering(100, std::time::Duration::from_secs(9)),
-                }
-                // F-08: a connection error for the waiting caller, and no stray report
-                let error = sending.await.unwrap_err();
-                let SendfileError::Failed { sent, error } = error else { panic!("{error:?}") };
-                assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
-                assert_eq!(position(&file), sent);
-                far.transport.resume_reading();
-                far.log.lost().await;
-                near.log.lost().await;
-                let expected = [&content[..sent as usize], b"behind"].concat();
-                assert!(far.log.received() == expected, "{kind:?}");
-                near.log.assert_complete();
-                assert_eq!(near.log.cause().map(|cause| cause.to_string()), None);
-                assert!(reports.borrow().is_empty());
-            });
-        }
-    }
-}
-
-#[test]
-fn abort_ends_the_file_and_drops_what_was_written() {
-    for kind in ALL {
-        run(async {
-            let (near, far) = connected(kind).await;
-            let file = file_of(&pattern(much(kind)));
-            let sending = stuck(&near, &far, &file).await;
-            near.transport.write(b"behind");
-            near.transport.abort();
-            assert_eq!(near.transport.get_write_buffer_size(), 0);
-            let error = sending.await.unwrap_err();
-            assert_eq!(position(&file), error.sent());
-            assert_eq!(io::Error::from(error).kind(), io::ErrorKind::ConnectionAborted);
-            near.log.lost().await;
-            near.log.assert_complete();
-            far.transport.abort();
-        });
-    }
-}
-
-#[test]
-fn a_failing_callback_ends_the_file_with_its_cause() {
-    run(async {
-        let (near, far) = connected(Kind::Tcp).await;
-        let file = file_of(&pattern(MUCH));
-        let sending = stuck(&near, &far, &file).await;
-        let cause = io::Error::new(io::ErrorKind::InvalidData, "nonsense");
-        near.transport.fail(cause.into());
-        let error = sending.await.unwrap_err();
-        assert!(error.sent() > 0 && error.to_string().contains("nonsense"), "{error}");
-        far.transport.abort();
-    });
-}
-
-#[test]
-fn a_peer_that_goes_away_is_an_error_of_the_connection() {
-    for kind in ALL {
-        run(async {
-            let (near, far) = connected(kind).await;
-            let file = file_of(&pattern(much(kind)));
-            let sending = stuck(&near, &far, &file).await;
-            near.transport.write(b"behind");
-            far.transport.abort();
-            // F-06
-            let error = sending.await.unwrap_err();
-            let SendfileError::Failed { sent, error } = error else { panic!("{error:?}") };
-            assert!(
-                matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset),
-                "{kind:?}: {error}"
-            );
-            assert!(sent > 0);
-            assert_eq!(position(&file), sent);
-            near.log.lost().await;
-            near.log.assert_complete();
-            assert_eq!(near.log.cause().map(|cause| cause.kind()), Some(error.kind()));
-        });
-    }
-}
-
-#[test]
-fn a_file_cut_short_midway_sends_what_it_has() {
-    for kind in ALL {
-        run(async {
-            let (near, far) = connected(kind).await;
-            let content = pattern(much(kind));
-            let file = file_of(&content);
-            let sending = stuck(&near, &far, &file).await;
-            let sent = near.transport.statistics().bytes_sent;
-            file.set_len(sent + 5).unwrap();
-            far.transport.resume_reading();
-            let sent = sending.await.unwrap();
-            assert!(sent < content.len() as u64);
-            near.transport.write(b"after");
-            near.transport.close();
-            far.log.lost().await;
-            // The piece that was read before is sent, and so are pages on their way.
-            assert_eq!(far.log.received_len() as u64, sent + 5, "{kind:?}");
-            assert!(far.log.received().ends_with(b"after"));
-        });
-    }
-}
-
-#[test]
-fn a_dropped_future_leaves_a_usable_transport() {
-    for kind in ALL {
-        run(async {
-            let (near, far) = connected(kind).await;
-            let content = pattern(much(kind));
-            let file = file_of(&content);
-            let sending = stuck(&near, &far, &file).await;
-            near.transport.write(b"behind");
-            far.transport.write(b"question");
-            // F-07
-            drop(sending);
-            // F-03: also after a cancellation
-            let sent = position(&file) as usize;
-            assert!(sent > 0 && sent < content.len());
-            near.log.received_at_least(8).await;
-            near.transport.write(b"!");
-            let rest = sendfile(&near.transport, &file).offset(sent as u64);
-            far.transport.resume_reading();
-            rest.await.unwrap();
-            near.transport.close();
-            far.log.lost().await;
-            let expected = [&content[..sent], b"behind!", &content[sent..]].concat();
-            assert!(far.log.received() == expected, "{kind:?}");
-            near.log.assert_complete();
-        });
-    }
-}
-
-#[test]
-fn dropped_while_earlier_writes_are_sent_it_has_sent_nothing() {
-    for kind in ALL {
-        run(async {
-            let (near, far) = connected(kind).await;
-            far.transport.pause_reading();
-            near.transport.write(&vec![b'<'; much(kind)]);
-            let file = file_of(b"never");
-            let mut sending = sendfile(&near.transport, &file).into_future();
-            assert!(poll_once(&mut sending).await.is_none());
-            near.transport.write(b"behind");
-            drop(sending);
-            assert_eq!(position(&file), 0);
-            far.transport.resume_reading();
-            near.transport.close();
-            far.log.lost().await;
-            assert_eq!(far.log.received_len(), much(kind) + 6);
-        });
-    }
-}
-
-#[test]
-fn the_end_that_is_written_meanwhile_comes_behind_the_file() {
-    for kind in ALL {
-        for written in [&b""[..], b"last words"] {
-            run(async {
-                let (near, far) = connected(kind).await;
-                let content = pattern(much(kind));
-                let file = file_of(&content);
-                let sending = stuck(&near, &far, &file).await;
-                near.transport.write(written);
-                near.transport.write_eof().unwrap();
-                assert_eq!(near.transport.write(b"late"), Flow::Closed);
-                turns(3).await;
-                far.transport.resume_reading();
-                sending.await.unwrap();
-                far.log.until(|log| log.has(Callback::EofReceived)).await;
-                assert!(far.log.received() == [&content, written].concat(), "{kind:?}");
-            });
-        }
     }
 }
 
@@ -665,41 +504,4 @@ fn a_large_file_goes_through_and_others_have_their_turn() {
         Ok::<(), io::Error>(())
     })
     .unwrap();
-}
-
-#[test]
-fn every_descriptor_is_closed() {
-    let _alone = alone();
-    let before = open_descriptors();
-    for kind in ALL {
-        run(async {
-            let (near, far) = connected(kind).await;
-            let file = file_of(&pattern(much(kind)));
-            let sending = stuck(&near, &far, &file).await;
-            drop(sending);
-            let again = sendfile(&near.transport, &file).into_future();
-            far.transport.abort();
-            let _failed = again.await;
-            near.log.lost().await;
-        });
-    }
-    assert_eq!(open_descriptors(), before);
-}
-
-#[test]
-fn a_transport_of_a_closed_loop_is_closing() {
-    let (kept, keep) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(None)));
-    let (kept_too, keep_too) = (kept.clone(), keep.clone());
-    run(async move {
-        let (near, far) = connected(Kind::Memory).await;
-        let file = Box::leak(Box::new(file_of(b"hello")));
-        keep_too.set(Some(sendfile(&near.transport, &*file).into_future()));
-        kept_too.set(Some((near, far)));
-    });
-    // The loop is closed, and its transports are lost.
-    let mut sending = keep.take().unwrap();
-    let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
-    let polled = std::pin::Pin::new(&mut sending).poll(context);
-    assert!(matches!(polled, std::task::Poll::Ready(Err(SendfileError::Closing))));
-    drop(kept);
 }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use rustix::net::{AddressFamily, SocketType, socket};
 use tidegate_protocols::{Address, UnixAddress};
-use tidegate_reactor::resolve::ResolveError;
+use tidegate_reactor::resolve::{self, Hints, ResolveError};
 use tidegate_reactor::{LoopHandle, spawn};
 use tidegate_testkit::{alone, open_descriptors, run, turns};
 use tidegate_transports::{
@@ -225,6 +225,18 @@ fn a_name_is_looked_up_for_just_that_socket() {
         sock_connect(&sock, ("localhost", peer.local_addr()?.port())).await?;
         sock_sendall(&sock, b"hello").await?;
         assert_eq!(peer.recv(&mut [0; 10])?, 5);
+        // A service of datagrams only, where the system knows one.
+        let handle = LoopHandle::current()?;
+        let datagrams = Hints { socktype: resolve::SOCK_DGRAM, ..Hints::default() };
+        let streams = Hints { socktype: resolve::SOCK_STREAM, ..Hints::default() };
+        if handle.getaddrinfo(Some("127.0.0.1"), "tftp", datagrams).await.is_ok()
+            && handle.getaddrinfo(Some("127.0.0.1"), "tftp", streams).await.is_err()
+        {
+            sock_connect(&sock, ("127.0.0.1", "tftp")).await?;
+            let sock = unconnected(AddressFamily::INET, SocketType::STREAM);
+            let error = sock_connect(&sock, ("127.0.0.1", "tftp")).await.unwrap_err();
+            assert!(inner::<ResolveError>(&error).is_some(), "{error}");
+        }
         Ok::<(), io::Error>(())
     })
     .unwrap();

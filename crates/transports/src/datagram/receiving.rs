@@ -16,37 +16,45 @@ const MOST_RECEIVES: u16 = 64;
 /// The most bytes that one readiness leads to; the last receive may go beyond that.
 const MOST_BYTES: usize = 256 * 1024;
 
-/// After a receive that was one too many, so many readinesses go by before one more is tried again.
+/// After a receive that was one too many, at least so many readinesses go by before one more is tried again; twice as
+/// many each time, up to [`LONGEST_PATIENCE`].
 const PATIENCE: u16 = 16;
+const LONGEST_PATIENCE: u16 = 1024;
 
-/// How many receives a readiness is worth: as many as the one before has found datagrams.
+/// How many receives a readiness is worth: as many as there were datagrams the last time.
 ///
 /// A receive that finds nothing costs a system call, and a turn of the loop for each datagram costs another. So this
 /// learns how many come together: it is doubled for as long as nothing is found to be too much.
 pub(super) struct Pace {
     receives: Cell<u16>,
-    /// How many more readinesses go by before it is raised.
+    /// How many readinesses go by before it is raised.
     patience: Cell<u16>,
+    /// What the patience will be the next time.
+    next_patience: Cell<u16>,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { receives: Cell::new(1), patience: Cell::new(0) }
+        Pace { receives: Cell::new(1), patience: Cell::new(0), next_patience: Cell::new(PATIENCE) }
     }
 }
 
 impl Pace {
     /// A readiness has found this many datagrams, and then nothing any more, or not so far.
     fn learn(&self, found: u16, emptied: bool) {
+        let receives = self.receives.get();
         if emptied {
             self.receives.set(found.max(1));
-            self.patience.set(PATIENCE);
-        } else if found < self.receives.get() {
-            // Somebody has paused or closed: that says nothing about those that wait.
+            let patience = self.next_patience.get();
+            self.patience.set(patience);
+            self.next_patience.set((2 * patience).min(LONGEST_PATIENCE));
+        } else if found < receives || receives == MOST_RECEIVES {
+            // Others have their turn, or somebody has paused: that says nothing about those that wait.
         } else if self.patience.get() > 0 {
             self.patience.set(self.patience.get() - 1);
         } else {
-            self.receives.set((2 * self.receives.get()).min(MOST_RECEIVES));
+            self.receives.set((2 * receives).min(MOST_RECEIVES));
+            self.next_patience.set(PATIENCE);
         }
     }
 }

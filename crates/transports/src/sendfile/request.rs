@@ -97,7 +97,7 @@ impl Progress<'_, '_> {
                 Ok(0) => return Ok(Some(AtEnd)),
                 Ok(sent) => {
                     self.sent += sent as u64;
-                    if sent == length {
+                    if sent as u64 == CHUNK {
                         make_room().await;
                     }
                 }
@@ -183,4 +183,51 @@ async fn make_room() {
         Poll::Pending
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::os::fd::AsFd;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    /// Takes everything it is given.
+    struct Greedy;
+
+    impl Turn for Greedy {
+        fn poll_write(
+            &self,
+            data: &[u8],
+            _: &Waiter,
+            _: &mut Context<'_>,
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(data.len()))
+        }
+
+        fn poll_send_file(
+            &self,
+            _: BorrowedFd<'_>,
+            _: u64,
+            count: usize,
+            _: &Waiter,
+            _: &mut Context<'_>,
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(count))
+        }
+    }
+
+    #[test]
+    fn room_is_made_after_each_full_chunk() {
+        let file = File::open(std::env::current_exe().unwrap()).unwrap();
+        let request = Request { count: Some(3 * CHUNK + 1), ..Request::new(file.as_fd()) };
+        let mut sending = std::pin::pin!(request.send(&Greedy));
+        let context = &mut Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            assert!(sending.as_mut().poll(context).is_pending());
+        }
+        let sent = sending.as_mut().poll(context).map(|sent| sent.unwrap());
+        assert_eq!(sent, Poll::Ready(3 * CHUNK + 1));
+    }
 }

@@ -151,7 +151,6 @@ impl<W: Wire> Connection<W> {
         self.break_turn();
         self.update_interest();
         if self.buffer.borrow().is_empty() {
-            self.look_at_flow(0);
             self.flushed_all();
         } else {
             self.offer_buffer();

@@ -5,6 +5,7 @@
 pub(crate) mod layer;
 
 use std::fs::File;
+use std::future::IntoFuture;
 use std::io::{Seek, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
@@ -16,7 +17,9 @@ use tidegate_protocols::{Layered, Protocol, Transport};
 use tidegate_reactor::LoopHandle;
 use tidegate_testkit::memory::{PairOptions, pair};
 use tidegate_testkit::{Log, Recorder};
-use tidegate_transports::{connect_accepted_socket, create_connection};
+use tidegate_transports::{Sending, connect_accepted_socket, create_connection, sendfile};
+
+use super::support::poll_once;
 
 /// Bytes of which each place looks different from its neighbours.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
@@ -117,4 +120,32 @@ pub(crate) async fn connected(kind: Kind) -> (End, End) {
     let near = Recorder::new();
     let log = near.log();
     connected_with(kind, near, log).await
+}
+
+/// More than the buffers between two ends ever hold.
+pub(crate) const MUCH: usize = 2 * 1024 * 1024;
+
+/// As much as a connection over memory does not hold; one that dribbles takes its time.
+pub(crate) fn much(kind: Kind) -> usize {
+    match kind {
+        Kind::Memory => 1024 * 1024,
+        Kind::Dribbling => 200 * 1024,
+        _ => MUCH,
+    }
+}
+
+/// Begins to send a file to a peer that does not read, until nothing moves any more.
+pub(crate) async fn stuck<'f>(near: &End, far: &End, file: &'f File) -> Sending<'f> {
+    far.transport.pause_reading();
+    let mut sending = sendfile(&near.transport, file).into_future();
+    let mut before = u64::MAX;
+    let mut quiet = 0;
+    // The fallback's reads come from other threads; the transport waits for the wire when no turn brings more.
+    while quiet < 200 {
+        assert!(poll_once(&mut sending).await.is_none(), "the file cannot be sent");
+        let now = near.transport.statistics().bytes_sent;
+        quiet = if now == before && now > 0 { quiet + 1 } else { 0 };
+        before = now;
+    }
+    sending
 }
