@@ -19,7 +19,7 @@ const MOST_BYTES: usize = 256 * 1024;
 /// After a receive that was one too many, at least so many readinesses go by before one more is tried again; twice as
 /// many each time, up to [`LONGEST_PATIENCE`].
 const PATIENCE: u16 = 16;
-const LONGEST_PATIENCE: u16 = 1024;
+const LONGEST_PATIENCE: u16 = 256;
 
 /// How many receives a readiness is worth: as many as there were datagrams the last time.
 ///
@@ -44,17 +44,16 @@ impl Pace {
     fn learn(&self, found: u16, emptied: bool) {
         let receives = self.receives.get();
         if emptied {
+            let was_raised_in_vain = 2 * found.max(1) <= receives;
+            let next = if was_raised_in_vain { 2 * self.next_patience.get() } else { PATIENCE };
             self.receives.set(found.max(1));
-            let patience = self.next_patience.get();
-            self.patience.set(patience);
-            self.next_patience.set((2 * patience).min(LONGEST_PATIENCE));
+            self.patience.set(self.next_patience.replace(next.min(LONGEST_PATIENCE)));
         } else if found < receives || receives == MOST_RECEIVES {
             // Others have their turn, or somebody has paused: that says nothing about those that wait.
         } else if self.patience.get() > 0 {
             self.patience.set(self.patience.get() - 1);
         } else {
             self.receives.set((2 * receives).min(MOST_RECEIVES));
-            self.next_patience.set(PATIENCE);
         }
     }
 }
@@ -240,5 +239,50 @@ impl<W: DatagramWire> Endpoint<W> {
             report = report.peer(remote.to_string());
         }
         self.handle.call_exception_handler(report);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many readinesses, each with so many datagrams that wait: how many receives they lead to.
+    fn receives(pace: &Pace, readinesses: usize, waiting: u16) -> usize {
+        let mut calls = 0;
+        for _ in 0..readinesses {
+            let most = pace.receives.get();
+            pace.learn(most.min(waiting), most > waiting);
+            calls += usize::from(most.min(waiting + 1));
+        }
+        calls
+    }
+
+    #[test]
+    fn what_comes_alone_is_received_by_one_call() {
+        let pace = Pace::default();
+        assert!(receives(&pace, 1000, 1) < 1010);
+        assert_eq!(pace.receives.get(), 1);
+    }
+
+    #[test]
+    fn what_comes_together_is_soon_received_together() {
+        let pace = Pace::default();
+        receives(&pace, 100, 1);
+        receives(&pace, 1000, 32);
+        assert_eq!(pace.receives.get(), 32);
+        assert!(receives(&pace, 1000, 32) < 33_000);
+        receives(&pace, 1000, 1000);
+        assert_eq!(pace.receives.get(), MOST_RECEIVES);
+        receives(&pace, 1, 1);
+        assert_eq!(pace.receives.get(), 1);
+    }
+
+    #[test]
+    fn a_delivery_that_was_broken_off_teaches_nothing() {
+        let pace = Pace::default();
+        receives(&pace, 1000, 8);
+        assert_eq!(pace.receives.get(), 8);
+        pace.learn(3, false);
+        assert_eq!(pace.receives.get(), 8);
     }
 }
