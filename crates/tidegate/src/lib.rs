@@ -1,5 +1,5 @@
 //! asyncio's networking model for Rust: an event loop, callback protocols over transports with exact write
-//! flow control, and the servers and connections they run on.
+//! flow control, and the servers, connections, pipes and endpoints they run on.
 //!
 //! ```no_run
 //! use std::io;
@@ -38,6 +38,15 @@
 //! | [`transports`] | connections and servers: the contract on the loop's sockets |
 //! | [`streams`] | the same connections from a task: readers and writers that are awaited |
 //!
+//! The loop, TCP, pipes, standard streams and streams are always there. What else there is has a feature, which brings
+//! the names of a room into this crate and changes nothing else:
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `unix` | Unix sockets: `create_unix_connection`, `create_unix_server`, `open_unix_connection`, `start_unix_server`, passing descriptors |
+//! | `datagram` | datagrams: `create_datagram_endpoint`, `open_datagram` |
+//! | `full` | all of them |
+//!
 //! Whoever comes from asyncio finds every name and every difference in [`from_asyncio`].
 
 #![forbid(unsafe_code)]
@@ -53,9 +62,9 @@ pub use tidegate_streams as streams;
 pub use tidegate_transports as transports;
 
 pub use tidegate_protocols::{
-    Above, Address, AtEof, Cause, Flow, Gate, Incoming, Layer, Layered, LimitsError, PeerName,
-    Protocol, SockName, Transport, TransportStatistics, UnixAddress, WithProtocolError,
-    WriteLimits,
+    Above, Address, AtEof, Cause, DetachError, Detached, Flow, Gate, Incoming, Layer, Layered,
+    LimitsError, PeerName, Pipe, PipeKind, Protocol, ReadTransport, SockName, Transport,
+    TransportStatistics, UnixAddress, WithProtocolError, WriteLimits, WriteTransport,
 };
 pub use tidegate_reactor::{
     Abandoned, Clock, EventLoop, Future, Handle, JoinError, JoinHandle, LoopError, LoopHandle,
@@ -63,16 +72,43 @@ pub use tidegate_reactor::{
     TimerHandle, create_future, run, sleep, spawn, timeout,
 };
 pub use tidegate_streams::{
-    DEFAULT_LIMIT, Feeder, Handler, IncompleteReadError, LimitError, LimitOverrunError, Lines,
-    OpenConnection, Outcome, ReadExactlyError, ReadUntilError, SeparatorError, StartServer,
-    StreamLimit, StreamPair, StreamReader, StreamReaderProtocol, StreamWriter, open_connection,
-    start_server,
+    AdoptStreams, DEFAULT_LIMIT, Feeder, Handler, IncompleteReadError, LimitError,
+    LimitOverrunError, Lines, OpenConnection, OpenPipes, OpenReadPipe, OpenWritePipe, Outcome,
+    ReadExactlyError, ReadUntilError, SeparatorError, StartServer, StreamLimit, StreamPair,
+    StreamReader, StreamReaderProtocol, StreamWriter, adopt_streams, open_connection, open_pipes,
+    open_read_pipe, open_stderr, open_stdin, open_stdout, open_write_pipe, start_server,
 };
 pub use tidegate_transports::{
-    ArgumentError, BindError, ConnectAcceptedSocket, ConnectError, ConnectionFactory,
-    CreateConnection, CreateServer, Family, Hosts, ProtocolFactory, Server, ServerError,
-    ServerSocket, ServerStatistics, Target, connect_accepted_socket, create_connection,
-    create_server,
+    Adopt, ArgumentError, BindError, ConnectAcceptedSocket, ConnectCallError, ConnectError,
+    ConnectPipe, ConnectionFactory, CreateConnection, CreateServer, Family, Hosts, ProtocolFactory,
+    Sendfile, SendfileError, Server, ServerError, ServerSocket, ServerStatistics, SockTarget,
+    Standard, Target, adopt, connect_accepted_socket, connect_pipes, connect_read_pipe,
+    connect_stderr, connect_stdin, connect_stdout, connect_write_pipe, create_connection,
+    create_server, sendfile, sock_accept, sock_connect, sock_recv, sock_recv_into, sock_recvfrom,
+    sock_recvfrom_into, sock_sendall, sock_sendfile, sock_sendto,
+};
+
+#[cfg(feature = "unix")]
+pub use tidegate_protocols::{MAX_FDS, PeerCredentials, SendFdsError};
+#[cfg(feature = "unix")]
+pub use tidegate_streams::{
+    OpenUnixConnection, StartUnixServer, open_unix_connection, start_unix_server,
+};
+#[cfg(feature = "unix")]
+pub use tidegate_transports::{
+    CreateUnixConnection, CreateUnixServer, TruncatedFds, UnixError, UnixPath, UnixReason,
+    create_unix_connection, create_unix_server,
+};
+
+#[cfg(feature = "datagram")]
+pub use tidegate_protocols::{
+    DatagramProtocol, DatagramStatistics, DatagramTransport, Destination, SendtoError,
+};
+#[cfg(feature = "datagram")]
+pub use tidegate_streams::{DatagramStream, OpenDatagram, open_datagram};
+#[cfg(feature = "datagram")]
+pub use tidegate_transports::{
+    CreateDatagramEndpoint, DatagramArgumentError, DatagramFactory, create_datagram_endpoint,
 };
 
 /// What most programs use, in one line.
@@ -81,9 +117,21 @@ pub mod prelude {
     pub use tidegate_reactor::{LoopHandle, create_future, run, sleep, spawn, timeout};
     pub use tidegate_streams::{
         ReadUntilError, StreamLimit, StreamPair, StreamReader, StreamWriter, open_connection,
-        start_server,
+        open_stdin, open_stdout, start_server,
     };
     pub use tidegate_transports::{
-        Server, connect_accepted_socket, create_connection, create_server,
+        Server, connect_accepted_socket, connect_read_pipe, connect_write_pipe, create_connection,
+        create_server, sendfile,
     };
+
+    #[cfg(feature = "datagram")]
+    pub use tidegate_protocols::{DatagramProtocol, DatagramTransport};
+    #[cfg(feature = "datagram")]
+    pub use tidegate_streams::{DatagramStream, open_datagram};
+    #[cfg(feature = "unix")]
+    pub use tidegate_streams::{open_unix_connection, start_unix_server};
+    #[cfg(feature = "datagram")]
+    pub use tidegate_transports::create_datagram_endpoint;
+    #[cfg(feature = "unix")]
+    pub use tidegate_transports::{create_unix_connection, create_unix_server};
 }
