@@ -15,6 +15,9 @@ use crate::{crates, layers, programs, semantics, workspace};
 /// Systems that we compile for without testing there.
 const FOREIGN: [&str; 2] = ["x86_64-apple-darwin", "x86_64-unknown-freebsd"];
 
+/// What is switched on for the facade, each by itself; the other steps have everything.
+const FEATURES: [&str; 3] = ["", "unix", "datagram"];
+
 /// How many lines of a failing step are shown; the log has them all.
 const SHOWN_LINES: usize = 200;
 
@@ -104,10 +107,20 @@ fn steps(metadata: &Metadata) -> Vec<Step> {
         Step::call("lints", shell::cargo(clippy)),
         Step::call("docs", docs),
     ];
+    steps.extend(FEATURES.map(features));
     steps.extend(FOREIGN.map(|target| foreign(metadata, target)));
     steps.push(Step::call("tests", shell::cargo(["test", "--workspace"])));
     steps.push(Step::call("tests, portable", portable));
     steps
+}
+
+/// The check that the facade compiles with these features alone.
+fn features(names: &'static str) -> Step {
+    let lints = ["clippy", "--package", "tidegate", "--no-default-features", "--features", names];
+    let mut command = shell::cargo(lints);
+    command.args(["--", "-D", "warnings"]);
+    let name = if names.is_empty() { "no features".to_owned() } else { format!("feature {names}") };
+    Step::call(&name, command)
 }
 
 /// The check that our crates compile for another system, if its standard library is installed.

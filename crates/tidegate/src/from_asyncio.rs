@@ -25,6 +25,16 @@
 //! | `loop.create_connection` | [`create_connection`](crate::create_connection) |
 //! | `loop.create_server`, `asyncio.Server` | [`create_server`](crate::create_server), [`Server`](crate::Server) |
 //! | `loop.connect_accepted_socket` | [`connect_accepted_socket`](crate::connect_accepted_socket) |
+//! | `loop.create_unix_connection`, `create_unix_server` | `create_unix_connection`, `create_unix_server`, with the feature `unix`; also in [`transports`](crate::transports) |
+//! | `asyncio.open_unix_connection`, `start_unix_server` | `open_unix_connection`, `start_unix_server`, with the feature `unix`; also in [`streams`](crate::streams) |
+//! | `socket.send_fds`, `recv_fds` | [`Transport::send_with_fds`](crate::Transport::send_with_fds), [`take_fds`](crate::Transport::take_fds) |
+//! | `loop.connect_read_pipe`, `connect_write_pipe` | [`connect_read_pipe`](crate::connect_read_pipe), [`connect_write_pipe`](crate::connect_write_pipe); for tasks [`open_read_pipe`](crate::open_read_pipe), [`open_write_pipe`](crate::open_write_pipe) |
+//! | `asyncio.ReadTransport`, `WriteTransport` | [`ReadTransport`](crate::ReadTransport), [`WriteTransport`](crate::WriteTransport) |
+//! | `connect_read_pipe(.., sys.stdin)` and its like | [`connect_stdin`](crate::connect_stdin), [`connect_stdout`](crate::connect_stdout), [`connect_stderr`](crate::connect_stderr); for tasks [`open_stdin`](crate::open_stdin), [`open_stdout`](crate::open_stdout), [`open_stderr`](crate::open_stderr) |
+//! | `transport.get_extra_info("pipe")` | [`Pipe`](crate::Pipe) by type, and [`with_socket`](crate::Transport::with_socket) for the descriptor |
+//! | `loop.create_datagram_endpoint`, `asyncio.DatagramProtocol`, `DatagramTransport` | `create_datagram_endpoint`, `DatagramProtocol`, `DatagramTransport`, with the feature `datagram`; also in [`transports`](crate::transports) and [`protocols`](crate::protocols); for tasks `open_datagram` |
+//! | `loop.sendfile`, `asyncio.SendfileNotAvailableError` | [`sendfile`](crate::sendfile), [`SendfileError::NotAvailable`](crate::SendfileError::NotAvailable) |
+//! | `loop.sock_recv`, `sock_recv_into`, `sock_recvfrom`, `sock_recvfrom_into`, `sock_sendall`, `sock_sendto`, `sock_connect`, `sock_accept`, `sock_sendfile` | functions of the same names, such as [`sock_recv`](crate::sock_recv) |
 //! | `asyncio.open_connection`, `start_server` | [`open_connection`](crate::open_connection), [`start_server`](crate::start_server) |
 //! | `asyncio.StreamReader`: `read`, `readline`, `readexactly`, `readuntil`, `at_eof`, `exception` | the same on [`StreamReader`](crate::StreamReader) |
 //! | `reader.read(-1)` | [`StreamReader::read_to_end`](crate::StreamReader::read_to_end) |
@@ -68,6 +78,18 @@
 //! | a plain `client_connected_cb` that raises leaves the connection open | one that panics ends it | as every other callback |
 //! | Happy Eyeballs is off by default | on, 250 ms, interleaved; all errors are kept | a dead route must not cost 15 s |
 //! | `connection_made` that raises leaves the connection open | one that panics ends it | as every other callback |
+//! | a live Unix socket path is taken over | refused; a stale one is replaced | two servers, one silent |
+//! | a Unix server with a full queue is a `BlockingIOError` to who connects | tried again for a second | it passes |
+//! | passing descriptors is the program's own affair, around the transport | `send_with_fds` and `take_fds`, in order with the bytes | both travel in one call |
+//! | a pipe's protocol that raises goes on | its connection ends | as every other callback |
+//! | standard streams are made non-blocking, for everyone who shares them, and cannot be files | nothing that others share is changed; files will do | the parent's terminal stays as it was |
+//! | `write` during a `sendfile` raises | it waits behind the file | call order is wire order |
+//! | a closed transport leaves a `sendfile` hanging | it answers [`SendfileError::Failed`](crate::SendfileError::Failed) with what was sent | nothing is lost silently |
+//! | `sock_*` refuse blocking sockets in debug mode | always | one would stop the loop |
+//! | a datagram leaves by a call of its own | equal ones of a step leave in one call, and the kernel splits them; they come joined likewise. [`segmentation(false)`](crate::transports::CreateDatagramEndpoint::segmentation) turns it off | a tenth of the work |
+//! | a readiness brings one datagram | as many as wait, 64 at most | one wait for all |
+//! | `sendto` to a wrong address, or of too much, is an error of the endpoint | an `Err` of `sendto`; the endpoint goes on | a bad argument is the caller's |
+//! | a connection stays with its loop | [`Transport::detach`](crate::Transport::detach) and [`adopt`](crate::adopt) move it to another one | a thread for each core |
 //! | cancelling | dropping: what is synchronous is done at once, the loop finishes the rest | Rust |
 //! | dropping an unclosed transport closes it | dropping a handle does nothing: the loop owns the transport; only the last share of a [`StreamWriter`](crate::StreamWriter) closes | handles are shares |
 //! | loops, futures and handles can be touched from any thread and check it in debug mode | they are not `Send`; a [`Remote`](crate::Remote) is | the compiler checks |
