@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
 use memchr::memchr;
 use tidegate::Handler;
 use tidegate::prelude::*;
@@ -79,7 +80,7 @@ fn main() -> io::Result<()> {
                 let send = move |_reader, writer| send_file(zeros.clone(), writer);
                 serve_streams(send, place)
             }
-            _ => Err(io::Error::other("--sendfile needs --api streams --mode stream")),
+            _ => refuse("--sendfile needs --api streams --mode stream"),
         };
     }
     match (api, mode) {
@@ -87,12 +88,12 @@ fn main() -> io::Result<()> {
         (Api::Protocol, Mode::Line) => serve(Line::default, place),
         (Api::Protocol, Mode::Discard) => serve(|| Discard, place),
         (Api::Protocol, Mode::Stream) => serve(|| Stream, place),
-        (Api::Protocol, Mode::Udp) => exchange(place.port()?),
+        (Api::Protocol, Mode::Udp) => exchange(place.port()),
         (Api::Streams, Mode::Echo) => serve_streams(echo, place),
         (Api::Streams, Mode::Line) => serve_streams(line, place),
         (Api::Streams, Mode::Discard) => serve_streams(discard, place),
         (Api::Streams, Mode::Stream) => serve_streams(stream, place),
-        (Api::Streams, Mode::Udp) => exchange_as_task(place.port()?),
+        (Api::Streams, Mode::Udp) => exchange_as_task(place.port()),
     }
 }
 
@@ -101,11 +102,16 @@ enum Place {
     Unix(PathBuf),
 }
 
+/// Ends the program as every other argument that is wrong does.
+fn refuse(what: &str) -> ! {
+    Arguments::command().error(ErrorKind::ArgumentConflict, what).exit()
+}
+
 impl Place {
-    fn port(self) -> io::Result<u16> {
+    fn port(self) -> u16 {
         match self {
-            Place::Port(port) => Ok(port),
-            Place::Unix(_) => Err(io::Error::other("--mode udp needs --port")),
+            Place::Port(port) => port,
+            Place::Unix(_) => refuse("--mode udp needs --port"),
         }
     }
 }
