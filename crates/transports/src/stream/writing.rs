@@ -368,6 +368,7 @@ impl<W: Wire> Connection<W> {
     }
 
     /// Everything is sent: those who wait for that go on, and a half close is finished.
+    #[inline]
     pub(super) fn flushed_all(&self) {
         if self.writing.get() == Writing::Finishing {
             self.finish_writing();
