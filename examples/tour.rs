@@ -12,19 +12,24 @@ use tidegate::Report;
 use tidegate::prelude::*;
 
 use tour::transcript::Transcript;
-use tour::{abort, echo, half_close, refused, signal, slow_reader, streams, timers};
+use tour::{abort, datagrams, echo, half_close, pipes, refused, sendfile};
+use tour::{signal, slow_reader, streams, timers, unix};
 
 /// The scenes, and what they are told with.
 mod tour {
     pub(crate) mod abort;
+    pub(crate) mod datagrams;
     pub(crate) mod echo;
     pub(crate) mod half_close;
+    pub(crate) mod pipes;
     pub(crate) mod refused;
+    pub(crate) mod sendfile;
     pub(crate) mod signal;
     pub(crate) mod slow_reader;
     pub(crate) mod streams;
     pub(crate) mod timers;
     pub(crate) mod transcript;
+    pub(crate) mod unix;
 }
 
 /// The whole tour takes about a second; if it takes this long, something hangs.
@@ -53,6 +58,10 @@ async fn play(transcript: &Transcript) -> io::Result<()> {
     half_close::play(transcript).await?;
     abort::play(transcript).await?;
     refused::play(transcript).await?;
+    sendfile::play(transcript).await?;
+    unix::play(transcript).await?;
+    pipes::play(transcript).await?;
+    datagrams::play(transcript).await?;
     streams::play(transcript).await?;
     timers::play(transcript).await?;
     signal::play(transcript).await?;

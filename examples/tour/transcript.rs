@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tidegate::Address;
 use tidegate::prelude::*;
+use tidegate::protocols::{DatagramProtocol, DatagramTransport};
 
 /// So many lines of a long scene are printed as they come, and so many more when it has ended.
 const FIRST_LINES: usize = 13;
@@ -61,6 +63,14 @@ impl Transcript {
         Narrated { who, transcript: self.clone(), protocol }
     }
 
+    /// The same for a protocol of datagrams.
+    pub(crate) fn narrated_datagrams<P>(&self, who: &'static str, protocol: P) -> Narrated<P>
+    where
+        P: DatagramProtocol,
+    {
+        Narrated { who, transcript: self.clone(), protocol }
+    }
+
     /// Announces what the scene shows, and compares it with what happened.
     pub(crate) fn check(&self, announced: &str, holds: bool) {
         self.0.borrow_mut().finish_scene();
@@ -71,8 +81,8 @@ impl Transcript {
         }
     }
 
-    /// Announces all callbacks of a participant. Several `data_received` in a row are announced as one, since how many
-    /// there are is up to the network.
+    /// Announces all callbacks of a participant. Several that are alike in a row, such as `data_received`, are announced
+    /// as one, since how many there are is up to the network.
     pub(crate) fn check_callbacks(&self, who: &'static str, expected: &[&str]) {
         let told = self.0.borrow();
         let mut came: Vec<&str> =
@@ -225,6 +235,50 @@ impl<P: Protocol> Protocol for Narrated<P> {
     }
 
     fn connection_lost(&mut self, transport: &Transport, cause: Option<Cause>) {
+        let reason = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+        self.transcript.callback(self.who, "connection_lost", &reason, 0);
+        self.protocol.connection_lost(transport, cause);
+    }
+}
+
+impl<P: DatagramProtocol> DatagramProtocol for Narrated<P> {
+    fn connection_made(&mut self, transport: &DatagramTransport) {
+        let peer = transport.peername().map(|peer| format!(" with {peer}")).unwrap_or_default();
+        self.transcript.callback(self.who, "connection_made", &peer, 0);
+        self.protocol.connection_made(transport);
+    }
+
+    fn datagram_received(
+        &mut self,
+        transport: &DatagramTransport,
+        data: &[u8],
+        from: &Address,
+    ) -> io::Result<()> {
+        let text = format!(" {:?}", String::from_utf8_lossy(data));
+        self.transcript.callback(self.who, "datagram_received", &text, data.len());
+        self.protocol.datagram_received(transport, data, from)
+    }
+
+    fn error_received(
+        &mut self,
+        transport: &DatagramTransport,
+        error: io::Error,
+    ) -> io::Result<()> {
+        self.transcript.callback(self.who, "error_received", &format!(": {error}"), 0);
+        self.protocol.error_received(transport, error)
+    }
+
+    fn pause_writing(&mut self, transport: &DatagramTransport) {
+        self.transcript.callback(self.who, "pause_writing", "", 0);
+        self.protocol.pause_writing(transport);
+    }
+
+    fn resume_writing(&mut self, transport: &DatagramTransport) {
+        self.transcript.callback(self.who, "resume_writing", "", 0);
+        self.protocol.resume_writing(transport);
+    }
+
+    fn connection_lost(&mut self, transport: &DatagramTransport, cause: Option<Cause>) {
         let reason = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
         self.transcript.callback(self.who, "connection_lost", &reason, 0);
         self.protocol.connection_lost(transport, cause);

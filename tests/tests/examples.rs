@@ -12,6 +12,7 @@ mod examples {
     pub(crate) mod programs;
     mod send_file;
     mod streams;
+    mod udp;
     mod unix;
     mod web;
 }
@@ -31,13 +32,27 @@ fn the_tour_goes_as_announced() {
             "3. A half close",
             "4. An abort",
             "5. A refused connection",
-            "6. A conversation over streams",
+            "6. A file between two writes",
+            "task     sendfile answers that 1.0 MiB were sent",
+            "as announced: it arrived between the two writes",
+            "7. A Unix socket passes a file",
+            r#"server   has taken a file and read "the tide table""#,
+            "client   data_received, 14 bytes",
+            "8. A pipe",
+            "sink     data_received, 19 bytes",
+            "sink     eof_received",
+            "9. Datagrams",
+            r#"server   datagram_received "spring tide""#,
+            r#"client   datagram_received "slack water""#,
+            "stranger error_received: Connection refused",
+            "as announced: each came back as it was sent",
+            "10. A conversation over streams",
             r#"server   readline answers "Time and tide\n""#,
             r#"client   readline answers "TIME AND TIDE\n""#,
             "as announced: each line was answered",
-            "7. Timers",
-            "8. A signal",
-            "The end: 8 scenes",
+            "11. Timers",
+            "12. A signal",
+            "The end: 12 scenes",
         ],
     );
 }
@@ -145,6 +160,8 @@ fn help_and_wrong_arguments_are_answered() {
         let names = [
             "tcp_echo_server",
             "tcp_echo_client",
+            "udp_echo_server",
+            "udp_echo_client",
             "proxy",
             "streams_echo_server",
             "streams_echo_client",
@@ -162,6 +179,9 @@ fn help_and_wrong_arguments_are_answered() {
         refused("tcp_echo_client", &["localhost:65536"], "is not a port");
         refused("tcp_echo_client", &["::1"], "needs brackets");
         refused("tcp_echo_client", &["--port", "1"], "unexpected argument");
+        refused("udp_echo_server", &["localhost"], "HOST:PORT is expected");
+        refused("udp_echo_client", &["::1", "line"], "needs brackets");
+        refused("udp_echo_client", &["--patience", "-1"], "unexpected argument");
         refused("chat", &["localhost"], "HOST:PORT is expected");
         refused("hyper_server", &["localhost:-1"], "is not a port");
         refused("proxy", &[], "UPSTREAM");

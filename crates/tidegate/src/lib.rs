@@ -125,7 +125,7 @@ pub mod prelude {
     };
 
     #[cfg(feature = "datagram")]
-    pub use tidegate_protocols::{DatagramProtocol, DatagramTransport};
+    pub use tidegate_protocols::{Address, DatagramProtocol, DatagramTransport};
     #[cfg(feature = "datagram")]
     pub use tidegate_streams::{DatagramStream, open_datagram};
     #[cfg(feature = "unix")]
