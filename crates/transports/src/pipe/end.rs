@@ -172,6 +172,12 @@ impl End {
         }
     }
 
+    pub(super) fn withdraw(&self) {
+        if let By::Thread(helper, _) = &self.by {
+            helper.withdraw();
+        }
+    }
+
     pub(super) fn set_interest(&self, interest: Interest) {
         match &self.by {
             By::Loop(source, _) => source.set_interest(interest),
