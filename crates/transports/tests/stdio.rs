@@ -14,6 +14,7 @@ use std::task::Poll;
 use std::thread;
 
 use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Pid, Signal, kill_process};
 use tidegate_protocols::{Pipe, PipeKind, Protocol, Transport, WriteTransport};
 use tidegate_reactor::{LoopHandle, create_future};
@@ -364,6 +365,25 @@ fn standard_input_says_what_it_is() {
             assert_eq!(read_until(&mut hears, &format!("{expected}\n")), expected + "\n");
             assert!(ended(child).success());
         }
+    });
+}
+
+// One socket may be both, as a server has it that inetd starts: what comes in, and that no more comes, says nothing of
+// who reads what goes out.
+#[test]
+fn one_socket_may_be_input_and_output() {
+    play(|_| capitals());
+    watched(|| {
+        let (ours, theirs) = socket();
+        let name = "one_socket_may_be_input_and_output";
+        let program = start(name, "both", twin(&theirs), theirs);
+        let mut ours = File::from(ours);
+        ours.write_all(b"one ").expect("a reader");
+        assert_eq!(read_until(&mut ours, "ONE "), "ONE ");
+        ours.write_all(b"two ").expect("a reader");
+        shutdown(&ours, Shutdown::Write).expect("a socket");
+        assert_eq!(read_until(&mut ours, END), format!("TWO {END}"));
+        assert!(ended(program).success());
     });
 }
 

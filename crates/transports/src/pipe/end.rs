@@ -80,6 +80,8 @@ impl End {
         watcher: &Rc<dyn Watcher>,
     ) -> io::Result<End> {
         let kind = access.kind();
+        // What is shared may be what somebody else reads from: a socket that is standard input and output, say.
+        let is_shared = matches!(access, Access::Shared { .. });
         let watch = |io: &Rc<OwnedFd>| {
             Source::new(handle, Rc::clone(io), Interest::NONE, Rc::clone(watcher))
         };
@@ -113,7 +115,8 @@ impl End {
                 }
             }
         };
-        let shows_its_reader = direction == Direction::Write && shows_its_reader(&by, kind);
+        let shows_its_reader =
+            direction == Direction::Write && !is_shared && shows_its_reader(&by, kind);
         Ok(End { kind, shows_its_reader, by })
     }
 
