@@ -13,7 +13,8 @@ pub struct PeerName(pub Address);
 pub struct SockName(pub Address);
 
 /// Who the process at the other end of a Unix socket was when it connected, or began to listen, as
-/// [`get_extra_info`](crate::Transport::get_extra_info) answers it. Linux tells it; elsewhere there is none.
+/// [`get_extra_info`](crate::Transport::get_extra_info) answers it. Linux tells it; elsewhere there is none, nor is there
+/// of a peer outside of the container (the namespace of processes) that we are in.
 ///
 /// asyncio has no counterpart; there one reads `SO_PEERCRED` from the socket.
 ///

@@ -138,7 +138,7 @@ impl Transport {
     /// # Errors
     ///
     /// - A [`SendFdsError`]: no data, more than [`MAX_FDS`](crate::MAX_FDS) descriptors, not a Unix socket or one
-    ///   with layers. Nothing has happened then.
+    ///   with layers, or a file is being sent. Nothing has happened then.
     /// - What the system says to the descriptors, such as that too many are on their way (`ETOOMANYREFS`) or that
     ///   one of that kind cannot be passed (`EINVAL`). Nothing was sent, and the connection goes on. If they had to wait,
     ///   the same ends the connection.

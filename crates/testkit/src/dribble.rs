@@ -83,6 +83,10 @@ impl<W: Wire> Wire for Dribble<W> {
         }
     }
 
+    fn withdraw(&self) {
+        self.wire.withdraw();
+    }
+
     fn send_file(&self, file: BorrowedFd<'_>, offset: u64, count: usize) -> io::Result<usize> {
         self.wire.send_file(file, offset, count.min(self.most))
     }

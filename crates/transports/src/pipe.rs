@@ -156,6 +156,10 @@ impl Wire for PipeEnds {
         self.writes(|end| end.write_vectored(from))
     }
 
+    fn withdraw(&self) {
+        self.with_write(End::withdraw);
+    }
+
     fn shutdown_write(&self) -> io::Result<()> {
         let Shape::Both { write, .. } = &self.shape else { return Ok(()) };
         let write = write.take();

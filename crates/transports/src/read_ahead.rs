@@ -132,6 +132,10 @@ impl<W: Wire> Wire for ReadAhead<W> {
         self.wire.write_vectored(from)
     }
 
+    fn withdraw(&self) {
+        self.wire.withdraw();
+    }
+
     fn write_with_fds(&self, from: &[u8], fds: Vec<OwnedFd>, behind: usize) -> io::Result<usize> {
         self.wire.write_with_fds(from, fds, behind)
     }

@@ -80,7 +80,8 @@ where
 ///
 /// As [`connect_stdin`], in the other direction, and the transport is that of
 /// [`connect_write_pipe`](crate::connect_write_pipe). Closing it sends everything that was written, and leaves standard
-/// output open.
+/// output open. That nobody reads any more is noticed at once only of pipes that are opened once more; of a socket, which
+/// may be standard input too, and of what has a thread, the next write finds out.
 ///
 /// **Before the program ends** await [`flush`](tidegate_protocols::WriteTransport::flush), or close it and await
 /// [`closed`](tidegate_protocols::WriteTransport::closed): `run` aborts what is open when its future is done, as it does

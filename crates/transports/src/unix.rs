@@ -174,10 +174,14 @@ async fn connect(address: &UnixAddress) -> io::Result<OwnedFd> {
 
 /// As [`tcp::adopt`], of Unix sockets alone.
 pub(crate) fn adopt(descriptor: &OwnedFd) -> io::Result<()> {
+    match net::getsockname(descriptor) {
+        Ok(name) if name.address_family() == AddressFamily::UNIX => {}
+        Ok(_) | Err(Errno::NOTSOCK) => return Err(ArgumentError::NotAUnixSocket.into()),
+        Err(error) => return Err(error.into()),
+    }
     match tcp::adopt(descriptor) {
-        Ok(()) if is_unix(descriptor) => Ok(()),
-        Err(error) if error.raw_os_error().is_some() => Err(error),
-        _ => Err(ArgumentError::NotAUnixSocket.into()),
+        Err(error) if error.raw_os_error().is_none() => Err(ArgumentError::NotAUnixSocket.into()),
+        adopted => adopted,
     }
 }
 

@@ -56,6 +56,10 @@ pub trait Wire: 'static {
     /// As for [`read`](Wire::read).
     fn write_vectored(&self, from: &[IoSlice<'_>]) -> io::Result<usize>;
 
+    /// What was offered and not taken is not offered again. It does nothing unless overridden: a wire that keeps what
+    /// it was offered, to answer later that it is written, has to know.
+    fn withdraw(&self) {}
+
     /// Writes a part of `from` along with `fds`, or keeps `fds` until `behind` bytes more and those of `from` that
     /// it does not write now are written. As provided it refuses.
     ///

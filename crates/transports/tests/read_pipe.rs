@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 
 use tidegate_protocols::{AtEof, Flow, Pipe, PipeKind, Transport};
+use tidegate_reactor::LoopHandle;
 use tidegate_testkit::{Callback, Event, Recorder, alone, open_descriptors, run, watched};
 use tidegate_transports::{ArgumentError, connect_read_pipe};
 
@@ -74,6 +75,10 @@ fn the_end_of_the_stream_is_the_end() {
                 let recorder =
                     Recorder::new().at_eof(answer).on(Callback::EofReceived, |transport| {
                         assert!(transport.is_closing() && !transport.is_reading());
+                        let handle = LoopHandle::current().expect("a loop");
+                        let removed = transport.with_socket(|socket| handle.remove_reader(socket));
+                        let removed = removed.expect("a descriptor");
+                        assert!(!removed.expect("the transport owns it no more"));
                         transport.close();
                     });
                 let (transport, log) = reading(recorder, read).await;

@@ -4,20 +4,26 @@
 
 use std::env;
 use std::fs::{File, OpenOptions};
+use std::future::{Future, IntoFuture, poll_fn};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::pin::Pin;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::task::Poll;
 use std::thread;
 
 use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Pid, Signal, kill_process};
 use tidegate_protocols::{Pipe, PipeKind, Protocol, Transport, WriteTransport};
 use tidegate_reactor::{LoopHandle, create_future};
 use tidegate_testkit::{open_descriptors, watched};
-use tidegate_transports::{connect_stderr, connect_stdin, connect_stdout};
+use tidegate_transports::{connect_stderr, connect_stdin, connect_stdout, sendfile};
 
+mod files;
 mod support;
+use files::file_of;
 use support::pipes::{Make, fifo, pipe, socket, terminal, twin};
 
 /// Says in the program that plays a part which one.
@@ -360,4 +366,71 @@ fn standard_input_says_what_it_is() {
             assert!(ended(child).success());
         }
     });
+}
+
+// One socket may be both, as a server has it that inetd starts: what comes in, and that no more comes, says nothing of
+// who reads what goes out.
+#[test]
+fn one_socket_may_be_input_and_output() {
+    play(|_| capitals());
+    watched(|| {
+        let (ours, theirs) = socket();
+        let name = "one_socket_may_be_input_and_output";
+        let program = start(name, "both", twin(&theirs), theirs);
+        let mut ours = File::from(ours);
+        ours.write_all(b"one ").expect("a reader");
+        assert_eq!(read_until(&mut ours, "ONE "), "ONE ");
+        ours.write_all(b"two ").expect("a reader");
+        shutdown(&ours, Shutdown::Write).expect("a socket");
+        assert_eq!(read_until(&mut ours, END), format!("TWO {END}"));
+        assert!(ended(program).success());
+    });
+}
+
+/// Gives a file up as soon as it was offered, and writes on.
+fn give_up(_: &str) {
+    let main = async {
+        let output = connect_stdout(|| Idle).await?;
+        output.write(BEGIN.as_bytes());
+        output.flush().await?;
+        let file = file_of(FILE.as_bytes());
+        let transport = Transport::from(output.clone());
+        let mut sending = sendfile(&transport, &file).into_future();
+        // The first call has the file read, the second one offers it.
+        let mut calls = 0;
+        poll_fn(|context| {
+            calls += 1;
+            let sent = Pin::new(&mut sending).poll(context).is_ready();
+            if sent || calls == 2 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop(sending);
+        output.write(END.as_bytes());
+        output.close();
+        output.closed().await;
+        Ok::<(), io::Error>(())
+    };
+    tidegate_reactor::run(main).expect("a run");
+}
+
+/// What is in the file that is given up.
+const FILE: &str = "of the file";
+
+// What is written behind a file that was given up arrives, also where a thread writes: to the screen's side, say.
+#[test]
+fn a_file_that_was_given_up_takes_nothing_along() {
+    play(give_up);
+    for (name, make) in
+        [("pipe", pipe as Make), ("FIFO", fifo), ("socket", socket), ("screen", terminal)]
+    {
+        let (input, output) = (File::open("/dev/null").expect("it is there"), make());
+        let name_of_test = "a_file_that_was_given_up_takes_nothing_along";
+        // What a terminal has for its programs goes with its screen.
+        let _kept = twin(&output.1);
+        let program = start(name_of_test, name, input.into(), output.1);
+        let text = watched(|| read_until(&mut File::from(output.0), END));
+        let text = text.strip_prefix(FILE).unwrap_or(&text);
+        assert_eq!(text, END, "{name}");
+        assert!(ended(program).success());
+    }
 }

@@ -27,6 +27,7 @@ use tidegate_transports::{
 };
 
 mod support;
+use support::pipes::{is_nonblocking, twin};
 use support::{Idle, inner, never, poll_once, until};
 
 fn unix_error(error: &io::Error) -> &UnixError {
@@ -181,7 +182,9 @@ fn a_contradiction_is_refused_before_anything_is_done() {
             OwnedFd::from(UnixDatagram::unbound()?),
             OwnedFd::from(File::open("/dev/null")?),
         ] {
+            let shared = twin(&other);
             check(().into(), Some(other), ArgumentError::NotAUnixSocket, expected).await;
+            assert!(!is_nonblocking(shared), "it is left as it was");
         }
         assert_eq!(open_descriptors(), before);
         Ok::<(), io::Error>(())

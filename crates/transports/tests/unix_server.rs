@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -516,6 +517,27 @@ fn a_server_that_nobody_waits_for_is_closed() {
         Ok::<(), io::Error>(())
     })
     .unwrap();
+}
+
+// replaced: U-02: a server that cannot start replaces nothing
+#[test]
+fn outside_of_a_loop_a_stale_file_stays() {
+    watched(|| {
+        let _alone = alone();
+        let place = Place::new();
+        drop(UnixListener::bind(&place.path).expect("a socket"));
+        let (before, inode) = (open_descriptors(), place.inode());
+        for cleanup in [true, false] {
+            let server = create_unix_server(never, &place.path).cleanup_socket(cleanup);
+            let mut serving = server.into_future();
+            let mut context = Context::from_waker(Waker::noop());
+            match serving.as_mut().poll(&mut context) {
+                Poll::Ready(Err(error)) => assert!(error.to_string().contains("run")),
+                _ => panic!("without a loop"),
+            }
+            assert_eq!((open_descriptors(), place.inode()), (before, inode));
+        }
+    });
 }
 
 #[test]

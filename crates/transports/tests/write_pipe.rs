@@ -10,13 +10,15 @@ use std::time::Duration;
 use rustix::io::ioctl_fionread;
 use tidegate_protocols::{Flow, Pipe, PipeKind, Transport, WriteLimits, WriteTransport};
 use tidegate_testkit::{Callback, Event, Log, Recorder, alone, open_descriptors, run, watched};
-use tidegate_transports::{ArgumentError, connect_pipes, connect_write_pipe};
+use tidegate_transports::{ArgumentError, connect_pipes, connect_write_pipe, sendfile};
 
+mod files;
 mod support;
+use files::file_of;
 use support::pipes::{
     KINDS, fifo, fifo_path, is_nonblocking, pipe, socket, terminal, twin, writing,
 };
-use support::{inner, keep_reports, messages, never, turns, until};
+use support::{inner, keep_reports, messages, never, poll_once, turns, until};
 
 /// Writes until the system refuses, and answers how many bytes were written.
 async fn stuff(transport: &WriteTransport, log: &Log) -> usize {
@@ -222,6 +224,31 @@ fn a_reader_that_goes_breaks_a_full_pipe() {
                 log.assert(&[Event::Made, Event::Paused, Event::Lost(Some(ErrorKind::BrokenPipe))]);
                 assert_eq!(messages(&reports), Vec::<String>::new());
             }
+        }
+    });
+}
+
+// P-20: a file that is being sent is something to be sent.
+#[test]
+fn a_reader_that_goes_breaks_a_file_on_its_way() {
+    run(async {
+        for make in [pipe, fifo, socket] {
+            let (read, write) = make();
+            let (transport, log) = writing(Recorder::new(), write).await;
+            let (transport, file) = (Transport::from(transport), file_of(&[b'f'; 1 << 20]));
+            let mut sending = sendfile(&transport, &file).into_future();
+            let mut sent = (0, 0);
+            // Until nothing moves any more.
+            while sent.1 < 200 {
+                assert!(poll_once(&mut sending).await.is_none());
+                let now = transport.statistics().bytes_sent;
+                sent = (now, if now == sent.0 && now > 0 { sent.1 + 1 } else { 0 });
+            }
+            drop(read);
+            log.lost().await;
+            log.assert(&[Event::Made, Event::Lost(Some(ErrorKind::BrokenPipe))]);
+            let error = sending.await.expect_err("nobody reads");
+            assert_eq!(io::Error::from(error).kind(), ErrorKind::BrokenPipe);
         }
     });
 }

@@ -80,6 +80,8 @@ impl End {
         watcher: &Rc<dyn Watcher>,
     ) -> io::Result<End> {
         let kind = access.kind();
+        // What is shared may be what somebody else reads from: a socket that is standard input and output, say.
+        let is_shared = matches!(access, Access::Shared { .. });
         let watch = |io: &Rc<OwnedFd>| {
             Source::new(handle, Rc::clone(io), Interest::NONE, Rc::clone(watcher))
         };
@@ -113,7 +115,8 @@ impl End {
                 }
             }
         };
-        let shows_its_reader = direction == Direction::Write && shows_its_reader(&by, kind);
+        let shows_its_reader =
+            direction == Direction::Write && !is_shared && shows_its_reader(&by, kind);
         Ok(End { kind, shows_its_reader, by })
     }
 
@@ -168,7 +171,17 @@ impl End {
                 let mut nothing_else = SendAncillaryBuffer::default();
                 Ok(sendmsg(self.io(), from, &mut nothing_else, NO_WAIT_QUIET)?)
             }
-            _ => Ok(rustix::io::writev(self.io(), from)?),
+            _ => match (&self.by, front(from)) {
+                (By::Nobody(..), [first]) => self.write(first),
+                (By::Nobody(..), some) => Ok(rustix::io::writev(self.io(), some)?),
+                _ => Ok(rustix::io::writev(self.io(), from)?),
+            },
+        }
+    }
+
+    pub(super) fn withdraw(&self) {
+        if let By::Thread(helper, _) = &self.by {
+            helper.withdraw();
         }
     }
 
@@ -207,6 +220,18 @@ impl End {
     }
 }
 
+/// So many of the slices as one write to a file takes, from the first that is not empty; that one, whatever its length.
+fn front<'s, 'b>(from: &'s [IoSlice<'b>]) -> &'s [IoSlice<'b>] {
+    let empty = from.iter().take_while(|slice| slice.is_empty()).count();
+    let mut length = 0;
+    let fits = |slice: &&IoSlice<'_>| {
+        length += slice.len();
+        length <= MOST_INTO_A_FILE
+    };
+    let most = from[empty..].iter().take_while(fits).count().max(1);
+    &from[empty..][..most.min(from.len() - empty)]
+}
+
 /// Whether an end to write to is readable when its reader is gone, and at no other time that matters.
 fn shows_its_reader(by: &By, kind: PipeKind) -> bool {
     // asyncio: unix_events.py watches sockets and FIFOs. One that is open for reading too reads what it wrote.
@@ -214,4 +239,25 @@ fn shows_its_reader(by: &By, kind: PipeKind) -> bool {
     let flags = fs::fcntl_getfl(source.get_ref());
     let is_write_only = || flags.is_ok_and(|flags| flags & OFlags::ACCMODE == OFlags::WRONLY);
     kind == PipeKind::Socket || (kind == PipeKind::Fifo && is_write_only())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gathered_write_to_a_file_takes_no_more_than_another() {
+        let check = |lengths: &[usize], expected: &[usize]| {
+            let bytes = vec![0; 2 * MOST_INTO_A_FILE];
+            let slices: Vec<_> =
+                lengths.iter().map(|&length| IoSlice::new(&bytes[..length])).collect();
+            let front: Vec<_> = front(&slices).iter().map(|slice| slice.len()).collect();
+            assert_eq!(front, expected, "{lengths:?}");
+        };
+        check(&[], &[]);
+        check(&[0, 0], &[]);
+        check(&[0, 1, 0, 2], &[1, 0, 2]);
+        check(&[MOST_INTO_A_FILE - 1, 1, 1], &[MOST_INTO_A_FILE - 1, 1]);
+        check(&[0, MOST_INTO_A_FILE + 1, 1], &[MOST_INTO_A_FILE + 1]);
+    }
 }

@@ -8,6 +8,9 @@
 //!   reading:  Empty ── thread reads ──▶ Read ── loop takes all ──▶ Empty
 //!   writing:  Empty ── loop offers ──▶ Offered ── thread takes it ──▶ Busy ──▶ Written ── loop hears of it ──▶ Empty
 //! ```
+//!
+//! Whoever has offered something may withdraw it: what is `Offered` then goes from the desk, and what is `Busy` becomes
+//! `Withdrawn`. It is written all the same, and nobody is told that it was.
 
 use std::io::{self, IoSlice, PipeReader, PipeWriter, Write, pipe};
 use std::mem;
@@ -48,6 +51,8 @@ enum Lies {
     Read(Vec<u8>, usize),
     Offered(Vec<u8>),
     Busy,
+    /// The thread is busy with something that nobody asks for any more.
+    Withdrawn,
     Written(usize),
     Failed(io::Error),
 }
@@ -132,6 +137,17 @@ impl Helper {
             self.nudge();
         }
         if written == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(written) }
+    }
+
+    /// What was offered is not offered again: what follows is something else.
+    pub(super) fn withdraw(&self) {
+        let mut desk = lock(&self.desk);
+        desk.lies = match mem::replace(&mut desk.lies, Lies::Empty) {
+            Lies::Offered(_) => Lies::Empty,
+            Lies::Busy => Lies::Withdrawn,
+            Lies::Written(_) => Lies::Written(0),
+            lies => lies,
+        };
     }
 
     /// Takes away what lies on the desk, and answers how much was written if it says so.
@@ -249,27 +265,33 @@ impl Worker {
             Err(Errno::INTR | Errno::WOULDBLOCK) => return,
             Err(error) => Lies::Failed(error.into()),
         };
-        self.put(lies);
+        self.put(&mut lock(&self.desk), lies);
     }
 
     fn write(&self) {
-        let Lies::Offered(bytes) = mem::replace(&mut lock(&self.desk).lies, Lies::Busy) else {
-            return;
-        };
-        let lies = match rustix::io::write(&self.descriptor, &bytes) {
+        let mut desk = lock(&self.desk);
+        let Lies::Offered(bytes) = &mut desk.lies else { return };
+        let bytes = mem::take(bytes);
+        desk.lies = Lies::Busy;
+        drop(desk);
+        let written = rustix::io::write(&self.descriptor, &bytes);
+
+        let mut desk = lock(&self.desk);
+        let is_withdrawn = matches!(desk.lies, Lies::Withdrawn);
+        let lies = match written {
+            Ok(_) | Err(Errno::INTR | Errno::WOULDBLOCK) if is_withdrawn => Lies::Written(0),
             Ok(length) => Lies::Written(length),
             Err(Errno::INTR | Errno::WOULDBLOCK) => {
-                lock(&self.desk).lies = Lies::Offered(bytes);
+                desk.lies = Lies::Offered(bytes);
                 return;
             }
             Err(error) => Lies::Failed(error.into()),
         };
-        self.put(lies);
+        self.put(&mut desk, lies);
     }
 
     /// Puts something on the desk, and rings. The bell never blocks: there is at most one byte in it.
-    fn put(&self, lies: Lies) {
-        let mut desk = lock(&self.desk);
+    fn put(&self, desk: &mut Desk, lies: Lies) {
         desk.lies = lies;
         if !desk.over {
             let _heard = (&self.bell).write(&[0]);
@@ -300,5 +322,88 @@ impl Watcher for HeardIsWritable {
 
     fn loop_closed(self: Rc<Self>) {
         Rc::clone(&self.0).loop_closed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+
+    use tidegate_reactor::EventLoop;
+
+    use super::*;
+
+    struct Idle;
+
+    impl Watcher for Idle {
+        fn ready(self: Rc<Self>, _: Readiness) {}
+
+        fn name(&self) -> String {
+            "idle".to_owned()
+        }
+    }
+
+    /// A thread that writes into a pipe, and the pipe's other end.
+    fn writing(handle: &LoopHandle) -> (Helper, PipeReader) {
+        let (reader, writer) = pipe().unwrap();
+        let writer: Rc<OwnedFd> = Rc::new(writer.into());
+        let watcher: Rc<dyn Watcher> = Rc::new(Idle);
+        (Helper::start(handle, &writer, Direction::Write, &watcher).unwrap(), reader)
+    }
+
+    /// Offers until it is written, as the loop does whenever the bell rings.
+    fn write(helper: &Helper, bytes: &[u8]) -> usize {
+        loop {
+            match helper.write(&[IoSlice::new(bytes)]) {
+                Ok(written) => return written,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            let bell = helper.bell.get_ref().as_fd();
+            poll(&mut [PollFd::new(&bell, PollFlags::IN)], None).unwrap();
+        }
+    }
+
+    fn read(reader: &mut PipeReader, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        reader.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    // What the thread has written for one is not taken for what another one offers next.
+    #[test]
+    fn what_was_withdrawn_is_not_told_to_be_written() {
+        let event_loop = EventLoop::new().unwrap();
+        let (helper, mut reader) = writing(&event_loop.handle());
+        assert!(helper.write(&[IoSlice::new(b"a file")]).is_err());
+        // So it is written, whether or not the thread has said so yet.
+        assert_eq!(read(&mut reader, 6), b"a file");
+        helper.withdraw();
+        assert_eq!(write(&helper, b"what follows"), 12);
+        assert_eq!(read(&mut reader, 12), b"what follows");
+        drop(helper);
+        event_loop.close().unwrap();
+    }
+
+    // The same while the thread waits in a write.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_follows_is_written_behind_what_was_withdrawn() {
+        let event_loop = EventLoop::new().unwrap();
+        let (helper, mut reader) = writing(&event_loop.handle());
+        // A page is left, which is room enough to begin.
+        assert_eq!(write(&helper, &[1; PIECE - 4096]), PIECE - 4096);
+        assert!(helper.write(&[IoSlice::new(&[2; PIECE])]).is_err());
+        while !matches!(lock(&helper.desk).lies, Lies::Busy) {
+            thread::yield_now();
+        }
+        helper.withdraw();
+        assert!(helper.write(&[IoSlice::new(b"what follows")]).is_err());
+        assert_eq!(read(&mut reader, PIECE - 4096), [1; PIECE - 4096]);
+        assert_eq!(read(&mut reader, PIECE), [2; PIECE]);
+        assert_eq!(write(&helper, b"what follows"), 12);
+        assert_eq!(read(&mut reader, 12), b"what follows");
+        drop(helper);
+        event_loop.close().unwrap();
     }
 }

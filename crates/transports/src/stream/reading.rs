@@ -93,6 +93,7 @@ impl<W: Wire> Connection<W> {
         if is_all {
             // asyncio: unix_events.py closes a pipe before it tells of the end.
             self.life.set(self.life.get().on(LifeEvent::Close));
+            self.ask_wire(Wire::release);
         }
         self.update_interest();
         let lent = self.slot.lend(|protocol| protocol.eof_received(&face));

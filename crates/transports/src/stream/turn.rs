@@ -138,7 +138,10 @@ impl<W: Wire> Connection<W> {
         if !self.turn_is_taken() {
             return;
         }
-        self.sender.set(Sender::Writers);
+        if self.sender.replace(Sender::Writers) != Sender::Ahead {
+            // What the holder has offered: the writers offer something else.
+            self.ask_wire(Wire::withdraw);
+        }
         self.refused.set(false);
         if let Some(held) = self.with_seldom(|seldom| seldom.turn.take()) {
             held.over.set(true);

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use rustix::io::Errno;
 use rustix::net::{self, SocketType};
 use tidegate_protocols::{Address, Protocol};
+use tidegate_reactor::LoopHandle;
 
 use crate::create_server::CreateServer;
 use crate::errors::ArgumentError;
@@ -162,6 +163,8 @@ impl UnixPlace {
             (None, Some(address)) => {
                 let at = |reason: UnixReason| reason.at(address);
                 let target = system_address(address).map_err(at)?;
+                // Without a loop there is no server, and nothing is made or replaced for it.
+                LoopHandle::current()?;
                 let descriptor = tcp::unix_socket(SocketType::STREAM)?;
                 let file = match address.as_path() {
                     Some(path) => {
