@@ -164,7 +164,8 @@ impl<F> CreateDatagramEndpoint<F> {
     /// space.
     ///
     /// A socket file that nobody receives at any more is removed first. One at which somebody does, and a file of any
-    /// other kind, stays, and the error is `AddrInUse`. The file is not removed when the endpoint closes.
+    /// other kind, stays, and the error is `AddrInUse`. The file is not removed when the endpoint closes; it is if none can
+    /// be opened in the end.
     pub fn local_path(mut self, path: impl AsRef<Path>) -> Self {
         self.recipe.local_path = Some(PathBuf::from(path.as_ref()));
         self
