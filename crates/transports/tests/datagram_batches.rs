@@ -115,6 +115,38 @@ fn a_readiness_that_leads_to_many_receives_ends_with_a_pause_or_a_close() {
 }
 
 #[test]
+fn a_pause_of_the_flow_is_told_before_more_is_received() {
+    // An echo that holds back.
+    let script = |transport: &DatagramTransport, told: &Told| {
+        match told {
+            Told::Datagram(data) => drop(transport.sendto(data, None)?),
+            Told::Pause => transport.pause_reading(),
+            Told::Resume => transport.resume_reading(),
+            _ => {}
+        }
+        Ok(())
+    };
+    with_endpoint(Played::default(), script, |wire, transport, diary| async move {
+        transport.set_write_buffer_limits(Some(0), None)?;
+        let all: Vec<Vec<u8>> = (0..=255).map(|number| vec![number]).collect();
+        // One, two, four and so on at a time, up to 32: the next readiness is worth more.
+        all[..63].iter().for_each(|data| wire.comes(data, 1));
+        wire.play().await;
+        assert_eq!(wire.delivered(), all[..63]);
+        wire.set_full(true);
+        all[63..].iter().for_each(|data| wire.comes(data, 1));
+        wire.play().await;
+        assert_eq!((diary.datagrams().len(), transport.statistics().waiting), (64, 1));
+        wire.set_full(false);
+        while wire.delivered().len() < all.len() {
+            wire.play().await;
+        }
+        assert_eq!(wire.delivered(), all);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_pause_and_a_resume_in_one_callback_lose_nothing() {
     let blink = |transport: &DatagramTransport, told: &Told| {
         if matches!(told, Told::Datagram(_)) {

@@ -73,7 +73,8 @@ impl<W: DatagramWire> Endpoint<W> {
         let (mut found, mut bytes) = (0, 0);
         let mut emptied = false;
         while found < self.pace.receives.get() && bytes < MOST_BYTES && !emptied {
-            if !self.receives() || self.slot.is_lent() {
+            // A notice or an error that is due is told before anything newer is received.
+            if !self.receives() || self.slot.is_lent() || self.owes_callbacks() {
                 break;
             }
             match self.receive_once() {
