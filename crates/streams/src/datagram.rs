@@ -309,6 +309,10 @@ impl Mailbox {
         if let Some(error) = self.take_error() {
             return Poll::Ready(Err(error));
         }
+        // Nor is a stream that was left behind told when sending goes on.
+        if let Some(error) = self.loss() {
+            return Poll::Ready(Err(error));
+        }
         let transport = self.transport.get().expect("a stream is given away after the greeting");
         if transport.flow() == Flow::Paused {
             self.resumed.register(waiter, context.waker());

@@ -216,7 +216,22 @@ fn another_protocol_leaves_the_stream_behind() {
         let stream = open_datagram().local_addr(LOOPBACK).await?;
         stream.transport().set_protocol(Other);
         assert_eq!(stream.recv().await.unwrap_err().kind(), io::ErrorKind::NotConnected);
-        stream.close().await
+        stream.close().await?;
+
+        // Also one that waits to send: the resume is told to the other.
+        let (near, _far) = UnixDatagram::pair()?;
+        let limits = WriteLimits::new(Some(0), None)?;
+        let stream = open_datagram().sock(near).write_buffer_limits(limits).await?;
+        while once(stream.send(b"full")).await.is_some() {
+            turns(1).await;
+        }
+        let mut waits = std::pin::pin!(stream.send(b"never"));
+        assert!(once(waits.as_mut()).await.is_none());
+        stream.transport().set_protocol(Other);
+        let answer = once(waits).await.expect("it waits for nothing any more");
+        assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::NotConnected);
+        stream.transport().abort();
+        Ok::<(), io::Error>(())
     })
     .unwrap();
 }

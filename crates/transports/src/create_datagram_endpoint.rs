@@ -33,8 +33,9 @@ use crate::factory::DatagramFactory;
 /// those that a host has are tried in order. Unix datagram sockets have
 /// [`local_path`](CreateDatagramEndpoint::local_path) and [`remote_path`](CreateDatagramEndpoint::remote_path).
 ///
-/// On Linux, datagrams of equal size to one address that are sent in one step leave in one call (see
-/// [`segmentation`](CreateDatagramEndpoint::segmentation)); whoever receives them sees them as ever.
+/// On Linux, datagrams of equal size to one address that are sent in one step leave in one call, and those that wait
+/// together are received in one (see [`segmentation`](CreateDatagramEndpoint::segmentation)); whoever receives them sees
+/// them one by one, as ever.
 ///
 /// The asyncio counterpart is `loop.create_datagram_endpoint()`, which answers the protocol as well: here a program
 /// keeps a share of it (`Rc<RefCell<P>>`) or uses [`with_protocol`](DatagramTransport::with_protocol).
@@ -164,7 +165,8 @@ impl<F> CreateDatagramEndpoint<F> {
     /// space.
     ///
     /// A socket file that nobody receives at any more is removed first. One at which somebody does, and a file of any
-    /// other kind, stays, and the error is `AddrInUse`. The file is not removed when the endpoint closes.
+    /// other kind, stays, and the error is `AddrInUse`. The file is not removed when the endpoint closes; it is if none can
+    /// be opened in the end.
     pub fn local_path(mut self, path: impl AsRef<Path>) -> Self {
         self.recipe.local_path = Some(PathBuf::from(path.as_ref()));
         self
@@ -257,7 +259,8 @@ impl<F> CreateDatagramEndpoint<F> {
     }
 
     /// Whether datagrams of equal size to one address, the last of which may be shorter, leave in one call where the
-    /// system can split it (Linux, UDP); on unless set. It goes off by itself where the system refuses.
+    /// system can split it (Linux, UDP), and those of one sender that wait together are received in one where it can join
+    /// them; on unless set. Splitting goes off by itself where the system refuses.
     ///
     /// Only how many calls are made depends on it, and how many bytes a network card may be given at a time: some
     /// programs that measure a network want each datagram to be a call.

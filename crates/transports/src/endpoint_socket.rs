@@ -1,12 +1,10 @@
 //! The socket of a datagram endpoint: which addresses go together, and the system calls that make it.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -18,6 +16,7 @@ use crate::addresses::{Candidate, Family, Place, Wanted, empty_answer};
 use crate::datagram::unix_name;
 use crate::errors::{BindError, DatagramArgumentError};
 use crate::socket::address_of;
+use crate::unix::{UnixReason, file};
 use flags::datagram_socket;
 
 /// What the user has asked for.
@@ -95,7 +94,7 @@ impl Recipe {
     /// Makes the socket; it is closed on every error.
     pub(crate) async fn make(&self, handle: &LoopHandle) -> io::Result<Made> {
         if self.is_unix() {
-            return self.make_unix();
+            return self.make_unix().await;
         }
         let locals = self.resolve(self.local.as_ref(), handle).await?;
         let remotes = self.resolve(self.remote.as_ref(), handle).await?;
@@ -146,7 +145,7 @@ impl Recipe {
         Ok(Made { descriptor, remote: remote.map(Address::Inet), connected })
     }
 
-    fn make_unix(&self) -> io::Result<Made> {
+    async fn make_unix(&self) -> io::Result<Made> {
         // A path that is too long is found out before there is a socket.
         let address = |path: &PathBuf| {
             let address = unix_address(path);
@@ -156,14 +155,22 @@ impl Recipe {
         let remote = self.remote_path.as_ref().map(address).transpose()?;
         let descriptor = datagram_socket(AddressFamily::UNIX, self.wanted.protocol)?;
         self.set_options_of(&descriptor)?;
+        // Its file goes again if there is no endpoint in the end.
+        let mut file = None;
         if let Some((address, name)) = &local {
-            if let Some(path) = address.as_path() {
-                remove_stale(path, name);
+            match address.as_path() {
+                Some(path) => {
+                    let bound = file::bind(&descriptor, path, name, None).await;
+                    file = Some(bound.map_err(system_error)?);
+                }
+                None => net::bind(&descriptor, name)?,
             }
-            net::bind(&descriptor, name)?;
         }
         if let Some((_, name)) = &remote {
             net::connect(&descriptor, name)?;
+        }
+        if let Some(file) = file {
+            file.leave();
         }
         let connected = remote.is_some();
         let remote = remote.map(|(address, _)| Address::Unix(address));
@@ -212,16 +219,11 @@ fn unix_address(path: &Path) -> UnixAddress {
     }
 }
 
-/// Removes the file of a socket at which nobody receives any more. Whatever else is there makes binding fail.
-fn remove_stale(path: &Path, name: &net::SocketAddrUnix) {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if !is_socket {
-        return;
-    }
-    let Ok(probe) = datagram_socket(AddressFamily::UNIX, 0) else { return };
-    if net::connect(&probe, name) == Err(Errno::CONNREFUSED) {
-        // If it cannot be removed, binding says why it is in the way.
-        let _in_the_way = fs::remove_file(path);
+/// Why a path cannot be bound, as the system would say it.
+fn system_error(reason: UnixReason) -> io::Error {
+    match reason {
+        UnixReason::Bind(error) => error,
+        _ => Errno::ADDRINUSE.into(),
     }
 }
 

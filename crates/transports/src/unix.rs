@@ -17,7 +17,7 @@ use crate::tcp;
 
 mod address;
 mod errors;
-mod file;
+pub(crate) mod file;
 mod serve;
 mod socket;
 

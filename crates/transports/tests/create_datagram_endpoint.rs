@@ -369,6 +369,42 @@ fn a_socket_file_that_is_stale_is_replaced_and_stays_after_a_close() {
 }
 
 #[test]
+fn only_one_of_those_that_start_at_once_removes_a_stale_file() {
+    run(async {
+        let folder = folder();
+        let path = folder.path().join("socket");
+        drop(UnixDatagram::bind(&path)?);
+        // As if another were between its question and its removal.
+        let lock = fs::File::open(folder.path())?;
+        lock.lock()?;
+        let mut starts = create_datagram_endpoint(|| Idle).local_path(&path).into_future();
+        assert!(poll_once(&mut starts).await.is_none());
+        fs::remove_file(&path)?;
+        let other = UnixDatagram::bind(&path)?;
+        lock.unlock()?;
+        // G-18
+        assert_eq!(starts.await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        UnixDatagram::unbound()?.send_to(b"x", &path)?;
+        assert_eq!(other.recv(&mut [0; 1])?, 1);
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn one_that_cannot_be_connected_leaves_no_file() {
+    run(async {
+        let folder = folder();
+        let [ours, theirs] = ["ours", "theirs"].map(|name| folder.path().join(name));
+        let endpoint = create_datagram_endpoint(never).local_path(&ours).remote_path(&theirs);
+        assert_eq!(endpoint.await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(!ours.exists());
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_live_socket_and_every_other_file_stay() {
     run(async {
         let folder = folder();

@@ -67,6 +67,86 @@ fn a_pause_in_the_middle_of_a_batch_keeps_the_rest_in_order() {
 }
 
 #[test]
+fn a_readiness_that_leads_to_many_receives_ends_with_a_pause_or_a_close() {
+    let script = |transport: &DatagramTransport, told: &Told| {
+        match told {
+            Told::Datagram(data) if data == b"pause" => transport.pause_reading(),
+            Told::Datagram(data) if data == b"close" => transport.close(),
+            _ => {}
+        }
+        Ok(())
+    };
+    with_endpoint(Played::default(), script, |wire, transport, diary| async move {
+        // It learns that many come together.
+        for number in 0..=255 {
+            wire.comes(&[number], 1);
+        }
+        wire.play().await;
+        wire.play().await;
+        // replaced: G-01
+        assert_eq!(diary.datagrams(), (0..=255).map(|number| vec![number]).collect::<Vec<_>>());
+
+        for data in [&b"a"[..], b"pause", b"b", b"c"] {
+            wire.comes(data, data.len());
+        }
+        wire.play().await;
+        assert_eq!(diary.datagrams()[256..], [&b"a"[..], b"pause"]);
+        assert_eq!((wire.waiting(), wire.interest()), (2, Some(Interest::NONE)));
+        transport.resume_reading();
+        wire.play().await;
+        assert_eq!(diary.datagrams()[258..], [b"b", b"c"]);
+
+        wire.comes(b"d", 1);
+        wire.fails(Errno::CONNREFUSED);
+        wire.comes(b"e", 1);
+        wire.play().await;
+        let refused = Told::Error(io::ErrorKind::ConnectionRefused);
+        assert!(diary.entries().ends_with(&[datagram(b"d"), refused, datagram(b"e")]));
+
+        for data in [&b"f"[..], b"close", b"g"] {
+            wire.comes(data, data.len());
+        }
+        wire.play().await;
+        let last = [datagram(b"f"), datagram(b"close"), Told::Lost(None), Told::Dropped];
+        assert!(diary.entries().ends_with(&last));
+        assert_eq!(wire.waiting(), 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_pause_of_the_flow_is_told_before_more_is_received() {
+    // An echo that holds back.
+    let script = |transport: &DatagramTransport, told: &Told| {
+        match told {
+            Told::Datagram(data) => drop(transport.sendto(data, None)?),
+            Told::Pause => transport.pause_reading(),
+            Told::Resume => transport.resume_reading(),
+            _ => {}
+        }
+        Ok(())
+    };
+    with_endpoint(Played::default(), script, |wire, transport, diary| async move {
+        transport.set_write_buffer_limits(Some(0), None)?;
+        let all: Vec<Vec<u8>> = (0..=255).map(|number| vec![number]).collect();
+        // One, two, four and so on at a time, up to 32: the next readiness is worth more.
+        all[..63].iter().for_each(|data| wire.comes(data, 1));
+        wire.play().await;
+        assert_eq!(wire.delivered(), all[..63]);
+        wire.set_full(true);
+        all[63..].iter().for_each(|data| wire.comes(data, 1));
+        wire.play().await;
+        assert_eq!((diary.datagrams().len(), transport.statistics().waiting), (64, 1));
+        wire.set_full(false);
+        while wire.delivered().len() < all.len() {
+            wire.play().await;
+        }
+        assert_eq!(wire.delivered(), all);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_pause_and_a_resume_in_one_callback_lose_nothing() {
     let blink = |transport: &DatagramTransport, told: &Told| {
         if matches!(told, Told::Datagram(_)) {

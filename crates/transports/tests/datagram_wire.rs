@@ -79,6 +79,21 @@ fn a_kernel_that_refuses_segments_is_not_asked_again_and_nothing_is_lost_or_doub
 }
 
 #[test]
+fn an_address_that_refuses_each_one_says_nothing_about_sending_together() {
+    with_endpoint(Played::joining(), quiet, |wire, transport, diary| async move {
+        // So Linux answers whatever goes to port 0, which anybody can name as his own.
+        wire.answers((0..4).map(|_| Some(Errno::INVAL.into())));
+        let calls = send_all(&wire, &transport, &[10, 10, 10]).await?;
+        let expected = [(Some(10), 30), (None, 10), (Some(10), 20), (None, 10), (None, 10)];
+        assert_eq!(calls, expected);
+        let invalid = Told::Error(io::ErrorKind::InvalidInput);
+        assert_eq!(diary.entries(), [Told::Made, invalid.clone(), invalid]);
+        assert_eq!(send_all(&wire, &transport, &[10, 10]).await?, [(Some(10), 20)]);
+        Ok(())
+    });
+}
+
+#[test]
 fn an_error_drops_the_datagram_that_met_it_and_no_other() {
     let no_room = || Some(Errno::NOBUFS.into());
     with_endpoint(Played::joining(), quiet, move |wire, transport, diary| async move {

@@ -21,7 +21,7 @@ const MOST_BYTES: usize = 256 * 1024;
 const PATIENCE: u16 = 16;
 const LONGEST_PATIENCE: u16 = 256;
 
-/// How many receives a readiness is worth: as many as there were datagrams the last time.
+/// How many receives a readiness is worth: as many as brought something the last time.
 ///
 /// A receive that finds nothing costs a system call, and a turn of the loop for each datagram costs another. So this
 /// learns how many come together: it is doubled for as long as nothing is found to be too much.
@@ -40,7 +40,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// A readiness has found this many datagrams, and then nothing any more, or not so far.
+    /// At a readiness so many receives have brought something; the next one found nothing, or was not made.
     fn learn(&self, found: u16, emptied: bool) {
         let receives = self.receives.get();
         if emptied {
@@ -73,7 +73,8 @@ impl<W: DatagramWire> Endpoint<W> {
         let (mut found, mut bytes) = (0, 0);
         let mut emptied = false;
         while found < self.pace.receives.get() && bytes < MOST_BYTES && !emptied {
-            if !self.receives() || self.slot.is_lent() {
+            // A notice or an error that is due is told before anything newer is received.
+            if !self.receives() || self.slot.is_lent() || self.owes_callbacks() {
                 break;
             }
             match self.receive_once() {
@@ -128,10 +129,6 @@ impl<W: DatagramWire> Endpoint<W> {
     fn hold(&self, held: Held) {
         self.held.set(Some(Box::new(held)));
         self.update_interest();
-        // Who paused may have resumed in the same callback.
-        if self.reading.get() == Reading::Flowing {
-            self.queue_again();
-        }
     }
 
     fn receives(&self) -> bool {

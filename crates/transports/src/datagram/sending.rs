@@ -139,10 +139,15 @@ impl<W: DatagramWire> Endpoint<W> {
         // How many of those at the head go one by one, since together they were refused, and why they were.
         let mut alone = 0_usize;
         let mut why = None;
+        // What follows for sending together if one of them goes: only then was it not the address that refused.
+        let mut suspected = None;
         while !self.queue.borrow().is_empty() {
             let (count, size, sent) = self.send_first(alone > 0);
             match sent {
                 Ok(()) => {
+                    if let Some(segments) = suspected.take() {
+                        self.segments.set(segments);
+                    }
                     self.taken(count);
                     alone = alone.saturating_sub(count);
                     if alone == 0
@@ -159,10 +164,8 @@ impl<W: DatagramWire> Endpoint<W> {
                 }
                 Err(error) if count > 1 => {
                     alone = count;
-                    match self.segments.get().refused(&error, size) {
-                        Some(segments) => self.segments.set(segments),
-                        None => why = Some(error),
-                    }
+                    suspected = self.segments.get().refused(&error, size);
+                    why = suspected.is_none().then_some(error);
                 }
                 // asyncio: selector_events.py drops it, and leaves the rest for the next round.
                 Err(error) if error.raw_os_error().is_some() => {

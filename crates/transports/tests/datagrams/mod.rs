@@ -198,6 +198,11 @@ impl Played {
         self.0.incoming.borrow_mut().push_back(Ok((data.to_vec(), size)));
     }
 
+    /// How many receives have not been made yet that would bring something.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.incoming.borrow().len()
+    }
+
     pub(crate) fn fails(&self, error: impl Into<io::Error>) {
         self.0.incoming.borrow_mut().push_back(Err(error.into()));
     }

@@ -23,6 +23,9 @@ const UDP_GRO: i32 = 104;
 const HEAD: usize = size_of::<usize>() + 2 * size_of::<i32>();
 /// A control message with a number behind its head, filled up to whole words.
 const SPACE: usize = HEAD + size_of::<usize>();
+/// Room for all that can come before the length of joined datagrams, if a user has asked the socket for it: timestamps of
+/// every kind, how many datagrams were lost, marks and priorities. A length for which no room is left is not told.
+const ROOM: usize = 256;
 
 /// Sends `data` as datagrams of `size` bytes, of which the last may be shorter.
 pub(in super::super) fn send_segments(
@@ -59,20 +62,21 @@ pub(in super::super) fn receive_segments(
     descriptor: &OwnedFd,
     into: &mut [u8],
 ) -> rustix::io::Result<(usize, usize, Option<SocketAddrAny>)> {
-    let mut room = Room([const { MaybeUninit::new(0) }; SPACE]);
+    let mut room = Room([const { MaybeUninit::new(0) }; ROOM]);
     let mut pieces = [IoSliceMut::new(into)];
     let mut control = RecvAncillaryBuffer::new(&mut room.0);
     let answer = recvmsg(descriptor, &mut pieces, &mut control, RecvFlags::empty())?;
     drop(control);
-    // SAFETY: every byte was set when the room was made, and whoever writes into it since leaves it set.
-    let message = room.0.map(|byte| unsafe { byte.assume_init() });
-    let size = joined_size(&message).unwrap_or(answer.bytes);
+    // SAFETY: a byte that may be unset is laid out as a byte, and none is unset: all were set when the room was made, and
+    // nobody but the kernel has written into it since.
+    let messages = unsafe { &*(&raw const room.0).cast::<[u8; ROOM]>() };
+    let size = joined_size(messages).unwrap_or(answer.bytes);
     Ok((answer.bytes, size, answer.address))
 }
 
-/// Where a control message is put, which begins at a whole word.
+/// Where control messages are put, the first of which begins at a whole word.
 #[repr(align(8))]
-struct Room([MaybeUninit<u8>; SPACE]);
+struct Room([MaybeUninit<u8>; ROOM]);
 
 /// A `struct cmsghdr` with its number behind it, as the kernel reads it.
 fn segment_message(size: u16) -> [u8; SPACE] {
@@ -87,13 +91,24 @@ fn segment_message(size: u16) -> [u8; SPACE] {
     message
 }
 
-/// The number in what the kernel has written, if that is how long joined datagrams are.
-fn joined_size(message: &[u8; SPACE]) -> Option<usize> {
-    let (head, data) = message.split_at(HEAD);
-    let (_, kind) = head.split_at(size_of::<usize>());
+/// How long joined datagrams are, if one of the messages that the kernel has written says so; nothing but zeros is
+/// behind the last one.
+fn joined_size(messages: &[u8]) -> Option<usize> {
     let number = |bytes: &[u8]| bytes.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
-    if number(kind) != Some(SOL_UDP) || number(&kind[4..]) != Some(UDP_GRO) {
-        return None;
+    let mut rest = messages;
+    loop {
+        let (head, behind) = rest.split_at_checked(HEAD)?;
+        let (length, kind) = head.split_first_chunk()?;
+        let length = usize::from_ne_bytes(*length);
+        let data = behind.get(..length.checked_sub(HEAD)?)?;
+        if number(kind) == Some(SOL_UDP) && number(&kind[4..]) == Some(UDP_GRO) {
+            return number(data)
+                .and_then(|size| usize::try_from(size).ok())
+                .filter(|size| *size > 0);
+        }
+        rest = rest.get(length.next_multiple_of(size_of::<usize>())..)?;
     }
-    number(data).and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0)
 }
+
+#[cfg(test)]
+mod tests;
