@@ -14,9 +14,10 @@ impl<W: Wire> Connection<W> {
         if self.life.get().is_closing() {
             return;
         }
-        self.break_turn();
         self.life.set(self.life.get().on(LifeEvent::Close));
         self.reading.set(self.reading.get().on(ReadingEvent::End));
+        // Whoever is woken for it finds a connection that closes.
+        self.break_turn();
         if self.reading.get() == Reading::Absent {
             // asyncio: unix_events.py takes nothing more for a pipe that closes, where a socket does.
             self.writing.set(Writing::Finished);
