@@ -2,21 +2,24 @@
 
 #![cfg(not(windows))]
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
+use std::future::IntoFuture;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::ioctl_fionread;
 use tidegate_protocols::{Flow, Pipe, PipeKind, Transport, WriteLimits, WriteTransport};
 use tidegate_testkit::{Callback, Event, Log, Recorder, alone, open_descriptors, run, watched};
-use tidegate_transports::{ArgumentError, connect_pipes, connect_write_pipe};
+use tidegate_transports::{ArgumentError, connect_pipes, connect_write_pipe, sendfile};
 
 mod support;
 use support::pipes::{
     KINDS, fifo, fifo_path, is_nonblocking, pipe, socket, terminal, twin, writing,
 };
-use support::{inner, keep_reports, messages, never, turns, until};
+use support::{inner, keep_reports, messages, never, poll_once, turns, until};
 
 /// Writes until the system refuses, and answers how many bytes were written.
 async fn stuff(transport: &WriteTransport, log: &Log) -> usize {
@@ -411,5 +414,31 @@ fn no_ending_leaks_a_descriptor() {
                 assert_eq!(open_descriptors(), before);
             }
         }
+    });
+}
+
+#[test]
+fn a_reader_that_goes_away_from_a_file_is_a_broken_pipe() {
+    run(async {
+        let (read, write) = pipe();
+        let kept = Rc::new(Cell::new(None));
+        let keep = kept.clone();
+        let recorder = Recorder::new().once(Callback::ConnectionMade, move |transport| {
+            keep.set(Some(transport.clone()));
+        });
+        let (_transport, log) = writing(recorder, write).await;
+        let transport = kept.take().expect("a connection");
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(1024 * 1024).expect("room");
+        let mut sending = sendfile(&transport, &file).into_future();
+        while transport.statistics().bytes_sent == 0 {
+            assert!(poll_once(&mut sending).await.is_none());
+        }
+        drop(read);
+        log.lost().await;
+        let error = sending.await.expect_err("no reader");
+        assert_eq!(io::Error::from(error).kind(), ErrorKind::BrokenPipe);
+        let cause = log.cause().map(|cause| cause.kind());
+        assert_eq!(cause, Some(ErrorKind::BrokenPipe), "what was on its way is lost");
     });
 }

@@ -41,7 +41,7 @@ impl<W: Wire> Connection<W> {
         if !self.refused.get() {
             self.offer_buffer();
         }
-        let lost = !self.buffer.borrow().is_empty();
+        let lost = !self.buffer.borrow().is_empty() || self.turn_is_taken();
         self.end_with(lost.then(|| io::Error::from(Errno::PIPE).into()));
     }
 
