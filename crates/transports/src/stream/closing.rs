@@ -130,10 +130,10 @@ impl<W: Wire> Connection<W> {
         drop(face);
     }
 
-    /// Keeps what is known of the wire, which is to be closed.
+    /// Keeps what is known of the wire, which is to be closed or given away, unless it has gone already.
     pub(super) fn keep(&self) {
-        let sockname = self.sockname();
-        let extra_info = self.ask_wire(Wire::extra_info).flatten();
+        let known = self.ask_wire(|wire| (wire.sockname(), wire.extra_info()));
+        let Some((sockname, extra_info)) = known else { return };
         if sockname.is_some() || extra_info.is_some() {
             self.kept.set(Some(Box::new(Kept { sockname, extra_info })));
         }
