@@ -55,6 +55,11 @@ pub use connect::{SockTarget, sock_connect};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub async fn sock_recv(sock: &impl AsFd, max: usize) -> io::Result<Vec<u8>> {
+    if max == 0 {
+        // Memory of no size cannot be filled to its capacity.
+        sock_recv_into(sock, &mut []).await?;
+        return Ok(Vec::new());
+    }
     let attempts = Attempts::new(sock.as_fd(), "sock_recv", Interest::READ)?;
     let mut memory = Vec::with_capacity(max);
     attempts
@@ -111,6 +116,10 @@ pub async fn sock_recv_into(sock: &impl AsFd, into: &mut [u8]) -> io::Result<usi
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub async fn sock_recvfrom(sock: &impl AsFd, max: usize) -> io::Result<(Vec<u8>, Address)> {
+    if max == 0 {
+        let (_, from) = sock_recvfrom_into(sock, &mut []).await?;
+        return Ok((Vec::new(), from));
+    }
     let attempts = Attempts::new(sock.as_fd(), "sock_recvfrom", Interest::READ)?;
     let mut memory = Vec::with_capacity(max);
     let (_, _, from) = attempts

@@ -6,11 +6,12 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use tidegate_protocols::layer::Transparent;
 use tidegate_protocols::{
-    Above, DetachError, Detached, Flow, Gate, Layer, Layered, Protocol, Transport,
+    Above, DetachError, Detached, Flow, Gate, Layer, Layered, PeerCredentials, Protocol, Transport,
 };
 use tidegate_reactor::{EventLoop, LoopHandle};
 use tidegate_testkit::{
@@ -448,4 +449,21 @@ fn a_loop_that_closes_before_the_loss_forgets_the_old_protocol() {
         other.run_until_complete(check_alive(detached, &peer)).expect("a loop");
         other.close().expect("a loop that does not run");
     });
+}
+
+#[test]
+fn what_was_known_of_the_peer_is_known_still() {
+    run(async {
+        let (ours, theirs) = UnixStream::pair()?;
+        let transport = connect_accepted_socket(|| Idle, ours).await?;
+        let known = transport.get_extra_info::<PeerCredentials>();
+        assert_eq!(known.is_some(), cfg!(all(target_os = "linux", not(tidegate_portable))));
+        let _detached = transport.detach()?;
+        assert_eq!(transport.get_extra_info(), known);
+        transport.closed().await;
+        assert_eq!(transport.get_extra_info(), known);
+        drop(theirs);
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
 }

@@ -89,6 +89,8 @@ fn offset_and_count_choose_the_part_and_the_position_follows() {
     // F-03: an offset beyond the end sends nothing, and moves nothing
     check(100, None, 0..0, 7);
     check(1_000, Some(1), 0..0, 7);
+    check(i64::MAX as u64 - 5, None, 0..0, 7);
+    check(i64::MAX as u64, Some(1), 0..0, 7);
     check(u64::MAX, Some(u64::MAX), 0..0, 7);
 }
 

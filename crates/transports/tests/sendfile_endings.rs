@@ -2,12 +2,16 @@
 
 #![cfg(not(windows))]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, IntoFuture};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Wake};
 
-use tidegate_protocols::Flow;
+use bytes::Bytes;
+use tidegate_protocols::{Flow, Transport, Turn, TurnError};
 use tidegate_testkit::{Callback, alone, open_descriptors, run};
 use tidegate_transports::{SendfileError, sendfile};
 
@@ -238,4 +242,95 @@ fn a_transport_of_a_closed_loop_is_closing() {
     let polled = std::pin::Pin::new(&mut sending).poll(context);
     assert!(matches!(polled, std::task::Poll::Ready(Err(SendfileError::Closing))));
     drop(kept);
+}
+
+#[test]
+fn a_flush_of_what_goes_first_does_not_wait_for_the_end_of_the_turn() {
+    for kind in ALL {
+        run(async {
+            let (near, far) = connected(kind).await;
+            far.transport.pause_reading();
+            near.transport.write(&vec![b'<'; much(kind)]);
+            let turn = near.transport.raw().take_turn().unwrap();
+            let mut flush = pin!(near.transport.flush());
+            assert!(poll_once(&mut flush).await.is_none());
+            far.transport.resume_reading();
+            flush.await.unwrap();
+            assert_eq!(near.transport.get_write_buffer_size(), 0);
+            drop(turn);
+            near.transport.abort();
+        });
+    }
+}
+
+/// Takes the turn of a transport, and keeps it, when it is woken or dropped.
+#[derive(Default)]
+struct Takes;
+
+thread_local! {
+    static FROM: RefCell<Option<Transport>> = const { RefCell::new(None) };
+    static GOT: RefCell<Option<Result<Box<dyn Turn>, TurnError>>> = const { RefCell::new(None) };
+}
+
+impl Takes {
+    fn take() {
+        let transport = FROM.take();
+        if let Some(transport) = transport {
+            GOT.set(Some(transport.raw().take_turn()));
+        }
+    }
+}
+
+impl Wake for Takes {
+    fn wake(self: Arc<Self>) {
+        Takes::take();
+    }
+}
+
+/// Bytes whose owner does so.
+struct Owner;
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &[b'<'; 4096]
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        Takes::take();
+    }
+}
+
+#[test]
+fn who_comes_back_while_the_turn_is_taken_is_the_only_one_to_have_it() {
+    run(async {
+        let (near, far) = connected(Kind::Tcp).await;
+        near.transport.write_bytes(Bytes::from_owner(Owner));
+        FROM.set(Some(near.transport.clone()));
+        let late = near.transport.raw().take_turn();
+        assert_eq!(late.err(), Some(TurnError::Taken));
+        assert!(GOT.take().expect("the owner is gone").is_ok());
+        assert!(near.transport.raw().take_turn().is_ok(), "it was given back");
+        near.transport.abort();
+        far.transport.abort();
+    });
+}
+
+#[test]
+fn who_is_woken_by_a_close_gets_no_turn_any_more() {
+    run(async {
+        let (near, far) = connected(Kind::Tcp).await;
+        let file = file_of(&pattern(MUCH));
+        let mut sending = stuck(&near, &far, &file).await;
+        let waker = Arc::new(Takes).into();
+        assert!(pin!(&mut sending).poll(&mut Context::from_waker(&waker)).is_pending());
+        FROM.set(Some(near.transport.clone()));
+        near.transport.close();
+        let taken = GOT.take().expect("it was woken");
+        assert_eq!(taken.err(), Some(TurnError::Closing));
+        assert!(sending.await.is_err());
+        far.transport.resume_reading();
+        near.log.lost().await;
+    });
 }

@@ -460,3 +460,24 @@ fn nothing_is_left_open() {
     });
     assert_eq!(open_descriptors(), before);
 }
+
+#[test]
+fn no_bytes_may_be_asked_for() {
+    run(async {
+        let (near, far) = pair();
+        sock_sendall(&far, b"hello").await?;
+        assert_eq!(sock_recv(&near, 0).await?, b"");
+        assert_eq!(sock_recv(&near, 9).await?, b"hello");
+
+        let (near, far) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+        near.set_nonblocking(true)?;
+        for datagram in [b"lost", b"next"] {
+            far.send_to(datagram, near.local_addr()?)?;
+        }
+        let from = Address::Inet(far.local_addr()?);
+        assert_eq!(sock_recvfrom(&near, 0).await?, (Vec::new(), from.clone()));
+        assert_eq!(sock_recvfrom(&near, 9).await?, (b"next".to_vec(), from));
+        Ok::<(), io::Error>(())
+    })
+    .unwrap();
+}

@@ -2,9 +2,12 @@
 
 #![cfg(not(windows))]
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
+use std::future::IntoFuture;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::ioctl_fionread;
@@ -438,5 +441,31 @@ fn no_ending_leaks_a_descriptor() {
                 assert_eq!(open_descriptors(), before);
             }
         }
+    });
+}
+
+#[test]
+fn a_reader_that_goes_away_from_a_file_is_a_broken_pipe() {
+    run(async {
+        let (read, write) = pipe();
+        let kept = Rc::new(Cell::new(None));
+        let keep = kept.clone();
+        let recorder = Recorder::new().once(Callback::ConnectionMade, move |transport| {
+            keep.set(Some(transport.clone()));
+        });
+        let (_transport, log) = writing(recorder, write).await;
+        let transport = kept.take().expect("a connection");
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(1024 * 1024).expect("room");
+        let mut sending = sendfile(&transport, &file).into_future();
+        while transport.statistics().bytes_sent == 0 {
+            assert!(poll_once(&mut sending).await.is_none());
+        }
+        drop(read);
+        log.lost().await;
+        let error = sending.await.expect_err("no reader");
+        assert_eq!(io::Error::from(error).kind(), ErrorKind::BrokenPipe);
+        let cause = log.cause().map(|cause| cause.kind());
+        assert_eq!(cause, Some(ErrorKind::BrokenPipe), "what was on its way is lost");
     });
 }

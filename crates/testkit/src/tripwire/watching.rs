@@ -2,7 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -35,6 +35,16 @@ impl RawTransport for Watching {
     fn writelines(&self, lines: &[&[u8]]) -> Flow {
         let _entered = self.tripwire.call("writelines");
         self.below.writelines(lines)
+    }
+
+    fn send_with_fds(&self, data: &[u8], fds: Vec<OwnedFd>) -> io::Result<Flow> {
+        let _entered = self.tripwire.call("send_with_fds");
+        self.below.send_with_fds(data, fds)
+    }
+
+    fn take_fds(&self) -> Vec<OwnedFd> {
+        let _entered = self.tripwire.call("take_fds");
+        self.below.take_fds()
     }
 
     fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>> {

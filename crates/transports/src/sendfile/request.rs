@@ -49,10 +49,6 @@ impl<'f> Request<'f> {
     /// Sends the file, and answers how many bytes that were.
     pub(crate) async fn send(&self, turn: &dyn Turn) -> Result<u64, SendfileError> {
         let mut progress = Progress { request: self, sent: 0 };
-        // No file reaches further, and the system refuses to look.
-        if i64::try_from(self.offset).is_err() {
-            return Ok(0);
-        }
         if is_regular(self.file) && progress.send_natively(turn).await?.is_some() {
             return Ok(progress.sent);
         }
@@ -76,9 +72,12 @@ struct AtEnd;
 impl Progress<'_, '_> {
     /// Where in the file to go on, and with how many bytes, of which at most `most` are wanted.
     fn next(&self, most: u64) -> (u64, usize) {
+        let offset = self.request.offset + self.sent;
         let left = self.request.count.map_or(most, |count| count - self.sent);
-        let length = usize::try_from(left.min(most)).expect("a chunk fits into memory");
-        (self.request.offset + self.sent, length)
+        // No file reaches further, and the system refuses to look.
+        let there = (i64::MAX as u64).saturating_sub(offset);
+        let length = usize::try_from(left.min(most).min(there)).expect("a chunk fits into memory");
+        (offset, length)
     }
 
     /// Lets the system send; none if it does not, of all things, want to begin.

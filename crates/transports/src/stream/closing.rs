@@ -14,9 +14,10 @@ impl<W: Wire> Connection<W> {
         if self.life.get().is_closing() {
             return;
         }
-        self.break_turn();
         self.life.set(self.life.get().on(LifeEvent::Close));
         self.reading.set(self.reading.get().on(ReadingEvent::End));
+        // Whoever is woken for it finds a connection that closes.
+        self.break_turn();
         if self.reading.get() == Reading::Absent {
             // asyncio: unix_events.py takes nothing more for a pipe that closes, where a socket does.
             self.writing.set(Writing::Finished);
@@ -129,10 +130,10 @@ impl<W: Wire> Connection<W> {
         drop(face);
     }
 
-    /// Keeps what is known of the wire, which is to be closed.
+    /// Keeps what is known of the wire, which is to be closed or given away, unless it has gone already.
     pub(super) fn keep(&self) {
-        let sockname = self.sockname();
-        let extra_info = self.ask_wire(Wire::extra_info).flatten();
+        let known = self.ask_wire(|wire| (wire.sockname(), wire.extra_info()));
+        let Some((sockname, extra_info)) = known else { return };
         if sockname.is_some() || extra_info.is_some() {
             self.kept.set(Some(Box::new(Kept { sockname, extra_info })));
         }

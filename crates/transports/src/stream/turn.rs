@@ -1,11 +1,11 @@
 //! The turn of one who sends what was not written, a file: who sends when, and who waits meanwhile.
 //!
 //! ```text
-//!              take, and bytes wait           they are sent
-//!   Writers ─────────────────────────▶ Ahead ───────────────▶ Holder ◀──────▶ Awaiting
-//!      ▲ │                                                      ▲  │  it refuses,  │
-//!      │ └───────────── take, and nothing waits ────────────────┘  │  it takes     │
-//!      └─────────────────────── the turn ends ─────────────────────┴───────────────┘  (from Ahead too)
+//!               TakeBehind              Clear             Refuse
+//!   Writers ─────────────────▶ Ahead ───────────▶ Holder ─────────▶ Awaiting
+//!    ▲   │                       │                ▲ │  ▲              │ │
+//!    │   └───────────────────────┼────── Take ────┘ │  └─── Clear ────┘ │
+//!    └──────────── End ──────────┴──────────────────┴───────────────────┘
 //! ```
 //!
 //! While anybody but the writers sends, `refused` is true: so a write has nothing to ask besides what it asks anyway.
@@ -35,7 +35,36 @@ pub(super) enum Sender {
     Awaiting,
 }
 
+/// What can happen to who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SenderEvent {
+    /// The turn is given away, and nothing waits.
+    Take,
+    /// The turn is given away, and what was written before waits.
+    TakeBehind,
+    /// Nothing is in the holder's way: what goes first is sent, or the wire takes more, or has answered.
+    Clear,
+    /// The wire takes nothing of the holder's now.
+    Refuse,
+    /// The turn is given back, or the connection closes or ends.
+    End,
+}
+
 impl Sender {
+    /// The state that follows; an event that means nothing in a state leaves it as it is.
+    fn on(self, event: SenderEvent) -> Sender {
+        use Sender::*;
+        use SenderEvent as On;
+        match (self, event) {
+            (Writers, On::Take) => Holder,
+            (Writers, On::TakeBehind) => Ahead,
+            (Ahead | Awaiting, On::Clear) => Holder,
+            (Holder, On::Refuse) => Awaiting,
+            (_, On::End) => Writers,
+            (same, _) => same,
+        }
+    }
+
     /// Whether it has to be told when the wire takes more.
     pub(super) fn awaits_wire(self) -> bool {
         self != Sender::Holder
@@ -76,15 +105,18 @@ impl<W: Wire> Connection<W> {
         if !self.refused.get() {
             self.offer_buffer();
         }
+        // Those who waited for a flush were woken, and may have taken the turn or closed.
+        if self.turn_is_taken() {
+            return Err(TurnError::Taken);
+        }
         if self.life.get().is_closing() || self.writing.get() != Writing::Open {
             return Err(TurnError::Closing);
         }
         let ahead = self.buffer.borrow().len();
         let held = Rc::new(Held { ahead: Cell::new(ahead), ..Held::default() });
         self.keep_seldom(|seldom| seldom.turn = Some(held.clone()));
-        self.sender.set(if ahead > 0 { Sender::Ahead } else { Sender::Holder });
         self.refused.set(true);
-        self.update_interest();
+        self.sender_event(if ahead > 0 { SenderEvent::TakeBehind } else { SenderEvent::Take });
         Ok(StreamTurn { connection: self.share(), held })
     }
 
@@ -104,9 +136,22 @@ impl<W: Wire> Connection<W> {
                 return;
             }
         }
-        self.sender.set(Sender::Holder);
-        self.update_interest();
+        self.sender_event(SenderEvent::Clear);
+        if self.buffer.borrow().is_empty() {
+            // The end that was written meanwhile, if any, has to wait for the holder.
+            self.flushed.wake_all();
+        }
         held.waiters.wake_all();
+    }
+
+    /// Notes what has happened, and whether the wire is waited for.
+    fn sender_event(&self, event: SenderEvent) {
+        let before = self.sender.get();
+        let after = before.on(event);
+        self.sender.set(after);
+        if before != after {
+            self.update_interest();
+        }
     }
 
     /// Sends of what was written before the turn as much as the system takes.
@@ -135,23 +180,27 @@ impl<W: Wire> Connection<W> {
 
     /// The connection closes or ends, and with it the turn: its holder finds that out.
     pub(super) fn break_turn(&self) {
-        if !self.turn_is_taken() {
-            return;
-        }
-        if self.sender.replace(Sender::Writers) != Sender::Ahead {
-            // What the holder has offered: the writers offer something else.
-            self.ask_wire(Wire::withdraw);
-        }
-        self.refused.set(false);
-        if let Some(held) = self.with_seldom(|seldom| seldom.turn.take()) {
-            held.over.set(true);
+        if let Some(held) = self.take_back() {
             held.waiters.wake_all();
         }
     }
 
+    /// From now on the writers send.
+    fn take_back(&self) -> Option<Rc<Held>> {
+        let held = self.with_seldom(|seldom| seldom.turn.take())?;
+        held.over.set(true);
+        self.refused.set(false);
+        if self.sender.replace(self.sender.get().on(SenderEvent::End)) != Sender::Ahead {
+            // What the holder has offered: the writers offer something else.
+            self.ask_wire(Wire::withdraw);
+        }
+        Some(held)
+    }
+
     /// The holder has finished: what was written meanwhile goes out, and reading goes on.
     fn end_turn(&self) {
-        self.break_turn();
+        // Nobody is left to be told.
+        drop(self.take_back());
         self.update_interest();
         if self.buffer.borrow().is_empty() {
             self.flushed_all();
@@ -172,18 +221,16 @@ impl<W: Wire> Connection<W> {
             return Poll::Ready(Err(self.turn_is_over()));
         }
         if self.sender.get() != Sender::Ahead {
-            let (sender, answer) = match self.ask_wire(send) {
-                Some(Err(error)) if is_nothing_now(&error) => (Sender::Awaiting, Poll::Pending),
-                Some(Err(error)) => (Sender::Holder, Poll::Ready(Err(error))),
+            let (event, answer) = match self.ask_wire(send) {
+                Some(Err(error)) if is_nothing_now(&error) => (SenderEvent::Refuse, Poll::Pending),
+                Some(Err(error)) => (SenderEvent::Clear, Poll::Ready(Err(error))),
                 Some(Ok(taken)) => {
                     self.sent.set(self.sent.get() + taken as u64);
-                    (Sender::Holder, Poll::Ready(Ok(taken)))
+                    (SenderEvent::Clear, Poll::Ready(Ok(taken)))
                 }
-                None => (Sender::Holder, Poll::Ready(Err(self.turn_is_over()))),
+                None => (SenderEvent::Clear, Poll::Ready(Err(self.turn_is_over()))),
             };
-            if self.sender.replace(sender) != sender {
-                self.update_interest();
-            }
+            self.sender_event(event);
             if answer.is_ready() {
                 return answer;
             }
@@ -249,5 +296,30 @@ impl<W: Wire> Drop for StreamTurn<W> {
         if !self.held.over.get() {
             self.connection.end_turn();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENDERS: [Sender; 4] = [Sender::Writers, Sender::Ahead, Sender::Holder, Sender::Awaiting];
+
+    #[test]
+    fn every_sender_meets_every_event() {
+        use Sender::*;
+        let row = |event| SENDERS.map(|sender| sender.on(event));
+        // F-05: one who has the turn keeps it
+        assert_eq!(row(SenderEvent::Take), [Holder, Ahead, Holder, Awaiting]);
+        assert_eq!(row(SenderEvent::TakeBehind), [Ahead, Ahead, Holder, Awaiting]);
+        assert_eq!(row(SenderEvent::Clear), [Writers, Holder, Holder, Holder]);
+        // What goes first is not overtaken.
+        assert_eq!(row(SenderEvent::Refuse), [Writers, Ahead, Awaiting, Awaiting]);
+        assert_eq!(row(SenderEvent::End), [Writers; 4]);
+    }
+
+    #[test]
+    fn only_a_busy_holder_is_not_told_that_the_wire_takes_more() {
+        assert_eq!(SENDERS.map(Sender::awaits_wire), [true, true, false, true]);
     }
 }

@@ -19,7 +19,7 @@ use tidegate_testkit::memory::{PairOptions, pair};
 use tidegate_testkit::{Log, Recorder};
 use tidegate_transports::{Sending, connect_accepted_socket, create_connection, sendfile};
 
-use super::support::poll_once;
+use super::support::{poll_once, turns};
 
 /// Bytes of which each place looks different from its neighbours.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
@@ -143,6 +143,8 @@ pub(crate) async fn stuck<'f>(near: &End, far: &End, file: &'f File) -> Sending<
     // The fallback's reads come from other threads; the transport waits for the wire when no turn brings more.
     while quiet < 200 {
         assert!(poll_once(&mut sending).await.is_none(), "the file cannot be sent");
+        // A step completes only so many operations.
+        turns(1).await;
         let now = near.transport.statistics().bytes_sent;
         quiet = if now == before && now > 0 { quiet + 1 } else { 0 };
         before = now;
