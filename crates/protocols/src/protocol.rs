@@ -198,7 +198,8 @@ pub trait Protocol: Any {
 
     /// The connection is gone and nothing follows; asyncio's `connection_lost`.
     ///
-    /// `cause` is none after a clean end: a close, an abort, the end of the stream. The socket is closed as
+    /// `cause` is none after a clean end: a close, an abort, the end of the stream. That everything was sent means that
+    /// the system has taken it, not that the peer has read it. The socket is closed as
     /// soon as this returns, and the protocol is dropped. `transport` still answers what is
     /// [known](Transport::peername) of the connection.
     fn connection_lost(&mut self, transport: &Transport, cause: Option<Cause>) {}

@@ -358,7 +358,8 @@ impl Transport {
 
 /// What is known of the connection.
 impl Transport {
-    /// The peer's address; kept after the loss.
+    /// The peer's address; kept after the loss. A client on a Unix socket mostly has none of its own, and is
+    /// [`Unnamed`](Address::Unnamed).
     pub fn peername(&self) -> Option<Address> {
         self.raw().peername()
     }

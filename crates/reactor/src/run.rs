@@ -29,7 +29,8 @@ const PATIENT_ROUNDS: u32 = BRISK_ROUNDS + 1_000;
 /// for, 300 seconds at most; and the loop is closed. What does not end when asked to, such as a
 /// [`Source`](crate::Source) kept elsewhere, is left to the close a second after the last one that did.
 ///
-/// **SIGINT** (Ctrl-C), unless somebody else handles it: the first one drops `main`, ends everything in
+/// **SIGINT** (Ctrl-C), unless somebody else handles it or the program was started with it ignored, as a shell script
+/// does with what it puts into the background: the first one drops `main`, ends everything in
 /// order and makes `run` return an error of kind [`Interrupted`](io::ErrorKind::Interrupted). A second one,
 /// and one that comes while everything ends, ends the process at once. While a loop has a handler of its own
 /// for SIGINT ([`add_signal_handler`](LoopHandle::add_signal_handler)), that is called instead. The system's

@@ -48,7 +48,7 @@ use crate::factory::DatagramFactory;
 /// - The resolver's error, or "getaddrinfo() returned empty list".
 /// - When every address failed, the *first* error: the system's, or a [`BindError`](crate::BindError) for a local address
 ///   that cannot be bound. Every socket is closed then.
-/// - What ended the endpoint when `connection_made` panicked.
+/// - What ended the endpoint in `connection_made`: a panic, or a [`fail`](tidegate_protocols::DatagramTransport::fail).
 /// - [`LoopError`](tidegate_reactor::LoopError) outside of a running loop.
 ///
 /// # Panics
@@ -156,6 +156,8 @@ impl<F> CreateDatagramEndpoint<F> {
 
     /// The only address to send to and, as long as
     /// [`allow_broadcast`](CreateDatagramEndpoint::allow_broadcast) is not set, to receive from: the socket is connected.
+    ///
+    /// That sends nothing, so of a name with several addresses the first is taken, whether anybody receives there or not.
     pub fn remote_addr(mut self, address: impl Into<Target>) -> Self {
         self.recipe.remote = Some(address.into().0).filter(|place| !place.is_nowhere());
         self

@@ -89,7 +89,7 @@ pub trait DatagramProtocol: Any {
     /// The system answered an error to a send or a receive; asyncio's `error_received`. The endpoint goes on.
     ///
     /// What was to be sent then is dropped. On a connected endpoint `ConnectionRefused` says that an earlier datagram
-    /// found nobody.
+    /// found nobody; the system does not say which, and of several it may tell one.
     ///
     /// # Errors
     ///
