@@ -87,7 +87,7 @@
 //! | a closed transport leaves a `sendfile` hanging | it answers [`SendfileError::Failed`](crate::SendfileError::Failed) with what was sent | nothing is lost silently |
 //! | `sock_*` refuse blocking sockets in debug mode | always | one would stop the loop |
 //! | a datagram leaves by a call of its own | equal ones of a step leave in one call, and the kernel splits them; they come joined likewise. [`segmentation(false)`](crate::transports::CreateDatagramEndpoint::segmentation) turns it off | a tenth of the work |
-//! | a readiness brings one datagram | as many as wait, 64 at most | one wait for all |
+//! | a readiness brings one datagram | as many as have come together before, 64 receives at most | one wait for all |
 //! | `sendto` to a wrong address, or of too much, is an error of the endpoint | an `Err` of `sendto`; the endpoint goes on | a bad argument is the caller's |
 //! | a connection stays with its loop | [`Transport::detach`](crate::Transport::detach) and [`adopt`](crate::adopt) move it to another one | a thread for each core |
 //! | cancelling | dropping: what is synchronous is done at once, the loop finishes the rest | Rust |

@@ -53,7 +53,8 @@ impl DatagramSocket {
         // By levels, since only a receive that finds nothing would tell that nothing is left, and that costs one more.
         let source = Source::new(handle, descriptor, Interest::NONE, watcher)?;
         let segments = segmentation && is_udp && offload::KNOWS_SEGMENTS;
-        let joins = segments && offload::join_segments(source.get_ref());
+        // Also if it is not to, since a socket that was given may have been told to before.
+        let joins = is_udp && offload::join_segments(source.get_ref(), segments);
         Ok(DatagramSocket { source, family, is_udp, segments, joins, last_sender: Cell::new(None) })
     }
 

@@ -36,9 +36,6 @@ pub enum UnixReason {
     /// There is something else than a socket: a file, a folder, a link. Kind:
     /// [`AddrInUse`](io::ErrorKind::AddrInUse).
     NotASocket,
-    /// Another server has been starting in the same folder for a second. Kind:
-    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy).
-    Locked,
     /// The system refused to connect. Kind: that of the error.
     Connect(io::Error),
     /// The system refused to bind, to remove the stale socket before, or to set the permissions after. Kind: that
@@ -54,7 +51,6 @@ impl UnixReason {
             }
             UnixReason::NoAbstractNames => io::ErrorKind::Unsupported,
             UnixReason::Live | UnixReason::NotASocket => io::ErrorKind::AddrInUse,
-            UnixReason::Locked => io::ErrorKind::ResourceBusy,
             UnixReason::Connect(error) | UnixReason::Bind(error) => error.kind(),
         }
     }
@@ -84,9 +80,6 @@ impl fmt::Display for UnixError {
             UnixReason::Live => write!(f, "Address '{address}' is already in use"),
             UnixReason::NotASocket => {
                 write!(f, "Address '{address}' is already in use, and not by a socket")
-            }
-            UnixReason::Locked => {
-                write!(f, "another server is being started in the folder of '{address}'")
             }
             UnixReason::Connect(error) => write!(f, "Connect call failed {address}: {error}"),
             UnixReason::Bind(error) => {

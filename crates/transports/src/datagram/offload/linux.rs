@@ -46,15 +46,15 @@ pub(in super::super) fn send_segments(
     Ok(())
 }
 
-/// Lets the kernel join datagrams of one sender that wait together; whether it can.
-pub(in super::super) fn join_segments(descriptor: &OwnedFd) -> bool {
-    let on: libc::c_int = 1;
+/// Lets the kernel join datagrams of one sender that wait together, or no more; whether it does then.
+pub(in super::super) fn join_segments(descriptor: &OwnedFd, joins: bool) -> bool {
+    let on = libc::c_int::from(joins);
     let length = size_of_val(&on) as libc::socklen_t;
     // SAFETY: the option is read from `on`, which lives until the call has returned, and has that length.
     let answer = unsafe {
         libc::setsockopt(descriptor.as_raw_fd(), SOL_UDP, UDP_GRO, (&raw const on).cast(), length)
     };
-    answer == 0
+    answer == 0 && joins
 }
 
 /// Receives one datagram, or several of one sender that were joined: all their bytes, how long each is, and the sender.

@@ -20,7 +20,7 @@ pub(in super::super) fn send_segments(
 }
 
 /// Nothing is joined.
-pub(in super::super) fn join_segments(_descriptor: &OwnedFd) -> bool {
+pub(in super::super) fn join_segments(_descriptor: &OwnedFd, _joins: bool) -> bool {
     false
 }
 

@@ -42,7 +42,7 @@ fn ask_for(descriptor: &OwnedFd, option: libc::c_int, value: libc::c_int) {
 fn what_was_sent_together_comes_together_and_tells_its_length() {
     for place in ["127.0.0.1", "::1"] {
         let pair = pair(place);
-        assert!(join_segments(&pair.1));
+        assert!(join_segments(&pair.1, true));
         let cases = [(300, 100), (250, 100), (64, 1), (54 * 1200, 1200), (53 * 1200 + 1, 1200)];
         for (length, size) in cases {
             assert_eq!(once(&pair, length, size), (length, size), "{place}");
@@ -51,13 +51,16 @@ fn what_was_sent_together_comes_together_and_tells_its_length() {
         assert_eq!(once(&pair, 100, 100), (100, 100));
         SockRef::from(&pair.0).send(&[]).unwrap();
         assert_eq!(receive_segments(&pair.1, &mut [0; 10]).unwrap().1, 0);
+        // They come one by one to whoever does not want them together.
+        assert!(!join_segments(&pair.1, false));
+        assert_eq!(once(&pair, 250, 100), (100, 100));
     }
 }
 
 #[test]
 fn other_messages_of_the_kernel_do_not_hide_the_length() {
     let pair = pair("127.0.0.1");
-    assert!(join_segments(&pair.1));
+    assert!(join_segments(&pair.1, true));
     // The times of arrival by the kernel's clock, in two forms, and how many datagrams were dropped.
     let everything = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
     for (option, value) in [
