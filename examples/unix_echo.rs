@@ -6,7 +6,7 @@
 //! Ctrl-C the file goes; when it is killed the file stays, and the next server replaces it.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
@@ -64,10 +64,14 @@ impl Protocol for Echo {
         transport.write(data);
         // What is not taken here is closed when this returns.
         for fd in transport.take_fds() {
-            let mut text = String::new();
-            File::from(fd).read_to_string(&mut text)?;
-            println!("received a file: {} bytes", text.len());
-            transport.write(format!(" ({} bytes)", text.len()).as_bytes());
+            let file = File::from(fd);
+            // A client may pass anything: reading a pipe, say, could make the whole loop wait.
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::other("what was passed is no file"));
+            }
+            let length = io::read_to_string(file)?.len();
+            println!("received a file: {length} bytes");
+            transport.write(format!(" ({length} bytes)").as_bytes());
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use crate::pipe::{Access, ConnectPipe, Direction, Ends, Reading, Writing, any_ki
 ///   thread of its own that waits in the loop's place. It reads ahead, at most 64 KiB, once reading is wanted.
 ///
 /// What [`std::io::stdin`] has buffered already is not seen here, so use one or the other. What was not read when the
-/// transport is closed is left to whoever reads next.
+/// transport is closed is left to whoever reads next, but for what a thread has read ahead.
 ///
 /// asyncio has this as `loop.connect_read_pipe(factory, sys.stdin)`, which makes the shared description non-blocking and
 /// refuses files.
@@ -85,7 +85,7 @@ where
 ///
 /// **Before the program ends** await [`flush`](tidegate_protocols::WriteTransport::flush), or close it and await
 /// [`closed`](tidegate_protocols::WriteTransport::closed): `run` aborts what is open when its future is done, as it does
-/// with every connection. What the system takes at once is written then; what a slow reader has no room for is lost.
+/// with every connection. Then one more try is made to write what waits, and the rest is lost.
 /// What [`print!`] writes is not kept in order with what is written here.
 ///
 /// # Errors

@@ -128,7 +128,9 @@ impl Fds {
         let mut control = RecvAncillaryBuffer::new(&mut self.room);
         let mut slices = [IoSliceMut::new(into)];
         let answer = recvmsg(socket, &mut slices, &mut control, system::CLOSE_ON_EXEC)?;
+        let mut told = false;
         for message in control.drain() {
+            told = true;
             if let RecvAncillaryMessage::ScmRights(fds) = message {
                 self.arrived.extend(fds);
             }
@@ -136,7 +138,7 @@ impl Fds {
         system::close_on_exec(&self.arrived)?;
         let truncated =
             answer.flags.contains(ReturnFlags::CTRUNC) || self.arrived.len() > self.most;
-        Ok(Arrival { bytes: answer.bytes, truncated, more: !self.arrived.is_empty() })
+        Ok(Arrival { bytes: answer.bytes, truncated, more: told })
     }
 }
 
@@ -145,7 +147,7 @@ struct Arrival {
     bytes: usize,
     /// There were more descriptors than it brought.
     truncated: bool,
-    /// It may have left bytes behind though it was short: it ended behind descriptors.
+    /// It may have left bytes behind though it was short: it ended behind descriptors, or between two senders.
     more: bool,
 }
 
