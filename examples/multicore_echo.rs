@@ -17,8 +17,7 @@ use std::thread::{self, JoinHandle};
 
 use clap::Parser;
 use tidegate::prelude::*;
-use tidegate::protocols::Detached;
-use tidegate::transports::adopt;
+use tidegate::{Detached, adopt};
 use tidegate::{EventLoop, Remote};
 use tidegate_examples::host_and_port;
 

@@ -9,7 +9,6 @@ use std::io;
 use futures_lite::future;
 use tidegate::Signal;
 use tidegate::prelude::*;
-use tidegate::streams::{open_stdin, open_stdout};
 
 fn main() -> io::Result<()> {
     tidegate::run(async {

@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use clap::Parser;
 use tidegate::prelude::*;
-use tidegate::protocols::{DatagramProtocol, DatagramTransport};
-use tidegate::transports::create_datagram_endpoint;
 use tidegate::{Address, TimeoutError};
 use tidegate_examples::host_and_port;
 

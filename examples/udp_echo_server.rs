@@ -7,8 +7,7 @@ use std::io;
 
 use clap::Parser;
 use tidegate::Address;
-use tidegate::protocols::{DatagramProtocol, DatagramTransport};
-use tidegate::transports::create_datagram_endpoint;
+use tidegate::prelude::*;
 use tidegate_examples::host_and_port;
 
 /// Sends each datagram back to whoever sent it.

@@ -10,10 +10,8 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use tidegate::PeerCredentials;
 use tidegate::prelude::*;
-use tidegate::protocols::PeerCredentials;
-use tidegate::streams::open_unix_connection;
-use tidegate::transports::create_unix_server;
 
 /// Echoes over a Unix socket, and tells what stands in files that are passed through it.
 #[derive(Parser)]

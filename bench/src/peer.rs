@@ -15,9 +15,6 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use memchr::memchr;
 use tidegate::Handler;
 use tidegate::prelude::*;
-use tidegate::streams::{open_datagram, start_unix_server};
-use tidegate::transports::{create_datagram_endpoint, create_unix_server};
-use tidegate_protocols::{Address, DatagramProtocol, DatagramTransport};
 
 const BACKLOG: u32 = 4096;
 

@@ -6,8 +6,7 @@ use std::net::UdpSocket;
 use std::rc::Rc;
 
 use tidegate::Address;
-use tidegate::protocols::{DatagramProtocol, DatagramTransport};
-use tidegate::transports::create_datagram_endpoint;
+use tidegate::prelude::*;
 
 use super::transcript::Transcript;
 

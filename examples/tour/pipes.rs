@@ -5,7 +5,6 @@ use std::io;
 use std::rc::Rc;
 
 use tidegate::prelude::*;
-use tidegate::transports::{connect_read_pipe, connect_write_pipe};
 
 use super::transcript::Transcript;
 

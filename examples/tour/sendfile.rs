@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::rc::Rc;
 
 use tidegate::prelude::*;
-use tidegate::transports::sendfile;
 
 use super::transcript::{Size, Transcript};
 

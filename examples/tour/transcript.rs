@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tidegate::Address;
 use tidegate::prelude::*;
-use tidegate::protocols::{DatagramProtocol, DatagramTransport};
 
 /// So many lines of a long scene are printed as they come, and so many more when it has ended.
 const FIRST_LINES: usize = 13;

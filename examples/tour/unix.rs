@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io;
 
 use tidegate::prelude::*;
-use tidegate::transports::{create_unix_connection, create_unix_server};
 
 use super::transcript::Transcript;
 

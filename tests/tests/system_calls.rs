@@ -13,8 +13,6 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 use tidegate::prelude::*;
-use tidegate::streams::start_unix_server;
-use tidegate::transports::create_unix_server;
 use tidegate_testkit::watched;
 
 const PART: &str = "TIDEGATE_TESTS_SERVER";
