@@ -1,15 +1,18 @@
 //! The conformance suite over Unix sockets: made by the builders, a byte at a time, receiving descriptors, under a layer.
 
+use std::cell::Cell;
+use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::rc::Rc;
 
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tidegate_protocols::layer::Transparent;
 use tidegate_protocols::{Protocol, Transport};
 use tidegate_reactor::{Interest, LoopHandle, spawn};
-use tidegate_testkit::Dribble;
 use tidegate_testkit::conformance::{Capabilities, Connecting, Ground, UnderLayer, run_all};
+use tidegate_testkit::{Dribble, Recorder, Tripwire, run, until};
 use tidegate_transports::stream::{self, StreamOptions, UnixSocket};
 use tidegate_transports::{connect_accepted_socket, create_unix_connection};
 
@@ -114,4 +117,34 @@ fn unix_sockets_conform_under_a_layer() {
 fn unix_sockets_conform_under_a_layer_a_byte_at_a_time() {
     let dribbling = Unix::Dribbling { bytes: 1, receive_fds: 0 };
     run_all(UnderLayer::new(dribbling, || Transparent));
+}
+
+/// Keeps the one descriptor that comes.
+struct Keeper(Rc<Cell<Option<OwnedFd>>>);
+
+impl Protocol for Keeper {
+    fn data_received(&mut self, transport: &Transport, _: &[u8]) -> io::Result<()> {
+        self.0.set(transport.take_fds().pop());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_tripwire_hands_descriptors_on() {
+    run(async {
+        let (near, far) = small_sockets().expect("a pair");
+        let passed = Rc::new(Cell::new(None));
+        let keeper = Keeper(passed.clone());
+        let far = connect_accepted_socket(|| keeper, far).receive_fds(1).await.expect("connected");
+        let near = create_unix_connection(Recorder::new, ()).sock(near).await;
+        let (near, tripwire) = (near.expect("connected"), Tripwire::new());
+        tripwire.watch(&near);
+        tripwire.watch(&far);
+        near.send_with_fds(b"one", vec![File::open("/dev/null").expect("a file").into()])
+            .expect("a Unix socket");
+        until(|| far.statistics().bytes_received == 3).await;
+        assert!(passed.take().is_some());
+        tripwire.assert_intact();
+        near.abort();
+    });
 }

@@ -18,7 +18,7 @@ use tidegate_protocols::layer::Transparent;
 use tidegate_protocols::{Cause, Flow, Layered, MAX_FDS, Protocol, SendFdsError, Transport};
 use tidegate_reactor::{EventLoop, LoopHandle};
 use tidegate_testkit::{
-    Callback, Event, Log, Recorder, Tripwire, alone, open_descriptors, run, turns, until, watched,
+    Callback, Event, Log, Recorder, alone, open_descriptors, run, turns, until, watched,
 };
 use tidegate_transports::{
     TruncatedFds, connect_accepted_socket, create_connection, create_unix_connection,
@@ -592,26 +592,4 @@ fn a_socket_that_is_not_a_unix_socket_cannot_receive_descriptors() {
         Ok::<(), io::Error>(())
     })
     .unwrap();
-}
-
-#[test]
-fn a_tripwire_hands_descriptors_on() {
-    run(async {
-        let (ours, theirs) = UnixStream::pair().expect("a pair");
-        let taker = Taker::new(1);
-        let taken = taker.taken.clone();
-        let far = connect_accepted_socket(|| taker, theirs).receive_fds(1);
-        let (near, far) =
-            (create_unix_connection(|| Idle, ()).sock(ours).await.unwrap(), far.await.unwrap());
-        let tripwire = Tripwire::new();
-        tripwire.watch(&near);
-        tripwire.watch(&far);
-        near.send_with_fds(b"one", vec![file("hello")]).expect("a Unix socket");
-        until(|| !taken.borrow().is_empty()).await;
-        let (bytes, mut fds) = taken.borrow_mut().pop().expect("what was taken");
-        assert_eq!((&bytes[..], fds.len()), (&b"one"[..], 1));
-        assert_eq!(text_of(fds.remove(0)), "hello");
-        tripwire.assert_intact();
-        near.abort();
-    });
 }
