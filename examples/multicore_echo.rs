@@ -59,9 +59,9 @@ fn accept_for_all(address: (String, u16), count: usize, workers: &mut Workers) -
     for _ in 0..count {
         workers.start(None)?;
     }
-    let turn = Rc::new(Turn { remotes: workers.remotes(), next: Cell::new(0) });
+    let rota = Rc::new(Rota { remotes: workers.remotes(), next: Cell::new(0) });
     tidegate::run(async {
-        let server = create_server(move || Usher(Rc::clone(&turn)), address).await?;
+        let server = create_server(move || Usher(Rc::clone(&rota)), address).await?;
         for socket in server.sockets() {
             println!("serving on {} in {count} threads", socket.sockname());
         }
@@ -88,17 +88,17 @@ fn share_the_port(address: (String, u16), count: usize, workers: &mut Workers) -
 }
 
 /// Whose turn it is.
-struct Turn {
+struct Rota {
     remotes: Vec<Remote>,
     next: Cell<usize>,
 }
 
 /// The protocol of a connection in the thread that accepts: it leaves as soon as it is made.
-struct Usher(Rc<Turn>);
+struct Usher(Rc<Rota>);
 
 impl Protocol for Usher {
     fn connection_made(&mut self, transport: &Transport) {
-        let Turn { remotes, next } = &*self.0;
+        let Rota { remotes, next } = &*self.0;
         match transport.detach() {
             Ok(detached) => {
                 let remote = &remotes[next.get()];

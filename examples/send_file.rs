@@ -61,8 +61,11 @@ async fn answer(path: Rc<Path>, mut reader: StreamReader, writer: StreamWriter) 
         format!("HTTP/1.0 {status}\r\nAccept-Ranges: bytes\r\nContent-Length: {left}\r\n\r\n");
     writer.write(head.as_bytes());
 
-    // The head goes first, since it was written before.
-    let sent = writer.sendfile(&file).offset(offset).await?;
+    // The head goes first, since it was written before. A file that grows meanwhile is sent as long as was announced.
+    let sent = match left {
+        0 => 0,
+        _ => writer.sendfile(&file).offset(offset).count(left).await?,
+    };
     println!("sent {sent} bytes, from {offset} on");
     writer.close().await
 }

@@ -40,7 +40,8 @@ pub struct Detached {
     pub unread: Bytes,
     /// What was written and the system has not taken, in order. It is sent before anything that is written later.
     pub unsent: WriteBuffer,
-    /// The writing direction was ended: behind the unsent bytes the peer reads the end of the stream.
+    /// The writing direction was ended: behind the unsent bytes the peer reads the end of the stream, if there are any;
+    /// without, it has been told.
     pub write_eof: bool,
     /// The peer's address, if it is known.
     pub peername: Option<Address>,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tidegate_protocols::{Address, DetachError};
 use tidegate_reactor::{Interest, LoopHandle, Queued, Readiness, Watcher};
 
-use crate::wire::Wire;
+use crate::wire::{Directions, Wire};
 
 /// Another wire, and what was read of it before.
 ///
@@ -154,6 +154,14 @@ impl<W: Wire> Wire for ReadAhead<W> {
 
     fn shutdown_write(&self) -> io::Result<()> {
         self.wire.shutdown_write()
+    }
+
+    fn can_write_eof(&self) -> bool {
+        self.wire.can_write_eof()
+    }
+
+    fn directions(&self) -> Directions {
+        self.wire.directions()
     }
 
     fn set_interest(&self, interest: Interest) {
