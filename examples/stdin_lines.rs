@@ -16,7 +16,11 @@ fn main() -> io::Result<()> {
 
         // Whatever ends first ends both. Standard input is left as it was found.
         let asked_to_end = future::or(received(Signal::SIGINT), received(Signal::SIGTERM));
-        let why = future::or(answer(&stdout), asked_to_end).await?;
+        let why = match future::or(answer(&stdout), asked_to_end).await {
+            // Whoever read what we write has seen enough, as `head` does.
+            Err(error) if stdout.is_closing() && is_gone(&error) => return Ok(()),
+            ended => ended?,
+        };
         stdout.write(format!("that was all: {why}\n").as_bytes());
 
         // A reader that is slower than we are may not have taken it all. What waits would be lost with the program.
@@ -41,6 +45,11 @@ async fn answer(stdout: &StreamWriter) -> io::Result<String> {
         // Does not wait unless more than 64 KiB have not been taken.
         stdout.drain().await?;
     }
+}
+
+/// Whether the error says that nobody reads any more: while something waited for the reader, or nothing did.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// Waits for a signal.

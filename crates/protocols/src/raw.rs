@@ -162,7 +162,7 @@ pub trait RawTransport: 'static {
 pub struct TransportStatistics {
     /// Bytes read from the peer.
     pub bytes_received: u64,
-    /// Bytes that the system has taken.
+    /// Bytes that the system has taken, those of a file that is being sent among them.
     pub bytes_sent: u64,
     /// Bytes that were accepted and that the system has not taken yet.
     pub buffered: usize,

@@ -165,6 +165,11 @@ pub fn open_stdin() -> OpenReadPipe {
 /// [`flush`](StreamWriter::flush) or [`close`](StreamWriter::close): what waits for a slow reader is lost otherwise.
 /// asyncio has no counterpart.
 ///
+/// **A reader that goes away**, as `head` does, ends it: [`drain`](StreamWriter::drain) then answers an error of the kind
+/// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe) if something was waiting for that reader, and
+/// [`ConnectionReset`](std::io::ErrorKind::ConnectionReset) if not. A filter takes both for its end. One that waits for
+/// input meanwhile notices by [`wait_closed`](StreamWriter::wait_closed).
+///
 /// # Errors
 ///
 /// Those of [`connect_stdout`](tidegate_transports::connect_stdout).

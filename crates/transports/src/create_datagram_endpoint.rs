@@ -264,7 +264,7 @@ impl<F> CreateDatagramEndpoint<F> {
     /// system can split it (Linux, UDP), and those of one sender that wait together are received in one where it can join
     /// them; on unless set. Splitting goes off by itself where the system refuses.
     ///
-    /// Only how many calls are made depends on it, and how many bytes a network card may be given at a time: some
+    /// Only how many calls are made depends on it, and how often the system says that nobody receives, and how many bytes a network card may be given at a time: some
     /// programs that measure a network want each datagram to be a call.
     pub fn segmentation(mut self, segmentation: bool) -> Self {
         self.segmentation = segmentation;

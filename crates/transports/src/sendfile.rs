@@ -24,7 +24,8 @@ use request::Request;
 /// it is found then: a file that is cut short meanwhile sends what it has. A
 /// [`count`](Sendfile::count) beyond the end sends what exists; an [`offset`](Sendfile::offset) beyond it sends
 /// nothing, and answers 0. Afterwards the file stands behind the last byte that was sent, also after an error and
-/// when the future was dropped; it is not moved if nothing was sent.
+/// when the future was dropped; it is not moved if nothing was sent. How far it is meanwhile, the `bytes_sent` of
+/// [`statistics`](Transport::statistics) tell. Sent means that the system has taken it, not that the peer has read it.
 ///
 /// # Order and flow
 ///
@@ -58,7 +59,7 @@ use request::Request;
 /// # Cancel safety
 ///
 /// Dropping the future stops it between two bytes of the file. The transport stays usable: reading goes on, and so
-/// does what was written meanwhile. Only the file's position tells how much was sent.
+/// does what was written meanwhile. The file's position tells how much was sent.
 ///
 /// The asyncio counterpart is `loop.sendfile()`. There, `write` raises while a file is being sent.
 ///

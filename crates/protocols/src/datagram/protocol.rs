@@ -39,6 +39,9 @@ use crate::{Address, Cause};
 /// when *at most* the low one is left (16 KiB) `resume_writing`; [`sendto`](DatagramTransport::sendto) answers the
 /// same at once.
 ///
+/// Nothing of it says that the receiver keeps up: over loopback a socket hardly ever is full, and what the receiver has
+/// no room for is dropped. Who sends much to one peer waits for its answers now and then.
+///
 /// On Linux a full socket makes senders wait. BSD and macOS have no flow control for datagrams: a send that finds no
 /// room answers `ENOBUFS`, which goes to `error_received`, and that datagram is dropped. Protocols that run there
 /// pace themselves. And nowhere does it mean that anything has arrived.

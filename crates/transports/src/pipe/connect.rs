@@ -101,6 +101,9 @@ where
 ///
 /// When `factory` does; the descriptor is closed then.
 ///
+/// Opening a FIFO may wait for its other end, and the loop with it: open it before, on the
+/// [pool](tidegate_reactor::LoopHandle::run_in_executor), or with `O_NONBLOCK`.
+///
 /// # Cancel safety
 ///
 /// As for [`connect_read_pipe`].
