@@ -7,9 +7,9 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::{Arc, Barrier};
@@ -26,30 +26,8 @@ use tidegate_transports::{
 };
 
 mod support;
+use support::places::Place;
 use support::{Idle, inner, keep_reports, messages, never, poll_once};
-
-/// A folder of its own, and a path in it at which nothing is.
-struct Place {
-    folder: tempfile::TempDir,
-    path: PathBuf,
-}
-
-impl Place {
-    fn new() -> Place {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("s");
-        Place { folder, path }
-    }
-
-    /// Whether there is something at the path.
-    fn is_taken(&self) -> bool {
-        self.path.symlink_metadata().is_ok()
-    }
-
-    fn inode(&self) -> u64 {
-        self.path.symlink_metadata().expect("a file").ino()
-    }
-}
 
 /// Makes a server that must not start, and answers what was wrong at that path.
 async fn refused(path: &Path, kind: io::ErrorKind) -> UnixReason {

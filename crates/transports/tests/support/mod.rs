@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod moves;
 pub(crate) mod pipes;
+pub(crate) mod places;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -21,8 +23,6 @@ use tidegate_testkit::{Log, Recorder};
 #[allow(unused_imports, reason = "each test program uses a part of it")]
 pub(crate) use tidegate_testkit::{turns, until};
 use tidegate_transports::{CreateServer, Hosts, Server, create_server};
-
-pub(crate) mod moves;
 
 /// A protocol that does nothing.
 pub(crate) struct Idle;
