@@ -1,62 +1,29 @@
 //! How many system calls datagrams cost, as strace counts them.
-//!
-//! The server runs in a process of its own: this test program, started again under strace with the name of its part in
-//! the environment.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tidegate_protocols::{Address, DatagramProtocol, DatagramTransport};
 use tidegate_testkit::watched;
 use tidegate_transports::create_datagram_endpoint;
 
-const PART: &str = "TIDEGATE_TESTS_SERVER";
+mod strace;
+use strace::PART;
 
 /// The datagram with which a client ends a server.
 const END: &[u8] = b".";
 
-/// Starts `test` again as a server under strace, lets `client` talk to it, and counts its system calls.
+/// Lets `client` talk to the server that `test` is, ends that, and counts its system calls.
 fn count(test: &str, client: impl FnOnce(UdpSocket, SocketAddr)) -> Option<HashMap<String, usize>> {
-    let trace = tempfile::NamedTempFile::new().unwrap();
-    let started = Command::new("strace")
-        .args(["-f", "-qq", "-o"])
-        .arg(trace.path())
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(PART, test)
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut server = match started {
-        Ok(server) => server,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            eprintln!("skipped: {test}: strace is not installed");
-            return None;
-        }
-        Err(error) => panic!("strace: {error}"),
-    };
-    let output = BufReader::new(server.stdout.take().unwrap());
-    let mut lines = output.lines().map(|line| line.unwrap());
-    let address = lines.find_map(|line| Some(line.split_once("serving on ")?.1.parse().unwrap()));
-    let address = address.expect("the server says where it receives");
-    let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    client(socket.try_clone().unwrap(), address);
-    socket.send_to(END, address).unwrap();
-    assert!(server.wait().unwrap().success());
-
-    let mut calls = HashMap::new();
-    for line in BufReader::new(trace.reopen().unwrap()).lines() {
-        let line = line.unwrap();
-        // "123 sendto(4, ...": a line that only tells the end of a call has another form.
-        let Some((_, call)) = line.split_once(' ') else { continue };
-        if let Some((name, _)) = call.trim_start().split_once('(') {
-            *calls.entry(name.to_owned()).or_default() += 1;
-        }
-    }
-    Some(calls)
+    strace::count(test, |address| {
+        let address: SocketAddr = address.parse().unwrap();
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        client(socket.try_clone().unwrap(), address);
+        socket.send_to(END, address).unwrap();
+    })
 }
 
 /// Sends back each datagram, so many times.

@@ -1,72 +1,35 @@
 //! How many system calls the main jobs cost, as strace counts them.
-//!
-//! The server runs in a process of its own: this test program, started again under strace with the name of
-//! its part in the environment.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 use tidegate::prelude::*;
 use tidegate_testkit::watched;
 
-const PART: &str = "TIDEGATE_TESTS_SERVER";
+mod strace;
+use strace::PART;
 
 /// The byte with which a client ends a server.
 const END: u8 = b'.';
 
-/// Starts `test` again as a server under strace, lets `clients` talk to it, and counts its system calls.
+/// Lets `clients` talk to the server that `test` is, ends that, and counts its system calls.
 fn count(test: &str, clients: impl FnOnce(&str)) -> Option<HashMap<String, usize>> {
-    let trace = tempfile::NamedTempFile::new().unwrap();
-    let started = Command::new("strace")
-        .args(["-f", "-qq", "-o"])
-        .arg(trace.path())
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(PART, test)
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut server = match started {
-        Ok(server) => server,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            eprintln!("skipped: {test}: strace is not installed");
-            return None;
-        }
-        Err(error) => panic!("strace: {error}"),
-    };
-    let output = BufReader::new(server.stdout.take().unwrap());
-    let mut address = None;
-    for line in output.lines() {
-        let line = line.unwrap();
-        if let Some((_, found)) = line.split_once("serving on ") {
-            address = Some(found.to_owned());
-            break;
-        }
-    }
-    let address = address.expect("the server says where it listens");
-    clients(&address);
-    connect(&address).write_all(&[END]).unwrap();
-    assert!(server.wait().unwrap().success());
-    if address.starts_with('/') {
+    let mut place = String::new();
+    let calls = strace::count(test, |address| {
+        clients(address);
+        connect(address).write_all(&[END]).unwrap();
+        place = address.to_owned();
+    });
+    if place.starts_with('/') {
         // The server has ended without closing.
-        std::fs::remove_file(&address).unwrap();
+        std::fs::remove_file(&place).unwrap();
     }
-
-    let mut calls = HashMap::new();
-    for line in BufReader::new(trace.reopen().unwrap()).lines() {
-        let line = line.unwrap();
-        // "123 sendto(4, ...": a line that only tells the end of a call has another form.
-        let Some((_, call)) = line.split_once(' ') else { continue };
-        if let Some((name, _)) = call.trim_start().split_once('(') {
-            *calls.entry(name.to_owned()).or_default() += 1;
-        }
-    }
-    Some(calls)
+    calls
 }
 
 /// A client's end of a connection.
