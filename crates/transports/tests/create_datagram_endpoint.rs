@@ -20,7 +20,7 @@ use tidegate_transports::{BindError, DatagramArgumentError, Family, create_datag
 
 mod datagrams;
 mod support;
-use datagrams::{Diary, Recorder, Told, datagram};
+use datagrams::{Diary, LOOPBACK, Recorder, Told, datagram, end, own};
 use support::{inner, poll_once};
 
 struct Idle;
@@ -30,17 +30,6 @@ impl DatagramProtocol for Idle {}
 /// A factory for tests in which nothing may be made.
 fn never() -> Idle {
     panic!("the factory is not to be called")
-}
-
-const LOOPBACK: (&str, u16) = ("127.0.0.1", 0);
-
-fn own(transport: &DatagramTransport) -> SocketAddr {
-    transport.sockname().and_then(|own| own.as_inet()).expect("an internet address")
-}
-
-async fn end(transport: &DatagramTransport) {
-    transport.close();
-    transport.closed().await;
 }
 
 #[test]

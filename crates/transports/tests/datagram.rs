@@ -17,18 +17,7 @@ use tidegate_transports::create_datagram_endpoint;
 
 mod datagrams;
 mod support;
-use datagrams::{Diary, Recorder, Told};
-
-const LOOPBACK: (&str, u16) = ("127.0.0.1", 0);
-
-fn own(transport: &DatagramTransport) -> SocketAddr {
-    transport.sockname().and_then(|own| own.as_inet()).expect("an internet address")
-}
-
-async fn end(transport: &DatagramTransport) {
-    transport.close();
-    transport.closed().await;
-}
+use datagrams::{Diary, LOOPBACK, Recorder, Told, end, own};
 
 /// An endpoint that is bound to a port of its own, and what it is told.
 async fn receiver() -> io::Result<(DatagramTransport, Diary)> {

@@ -3,7 +3,6 @@
 #![cfg(not(windows))]
 
 use std::io;
-use std::net::SocketAddr;
 
 use tidegate_protocols::{Address, DatagramTransport};
 use tidegate_testkit::{alone, open_descriptors, run, turns, until, watched};
@@ -11,14 +10,10 @@ use tidegate_transports::create_datagram_endpoint;
 
 mod datagrams;
 mod support;
-use datagrams::{Diary, Recorder, Told, quiet};
+use datagrams::{Diary, Recorder, Told, own, quiet};
 
 /// Whether there is anything that joins them.
 const JOINS: bool = cfg!(all(target_os = "linux", not(tidegate_portable)));
-
-fn own(transport: &DatagramTransport) -> SocketAddr {
-    transport.sockname().and_then(|own| own.as_inet()).expect("an internet address")
-}
 
 /// A server that does what its script says, what it is told, and a client of it.
 async fn pair(

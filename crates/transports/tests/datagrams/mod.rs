@@ -13,6 +13,20 @@ use tidegate_reactor::{Enrolled, Interest, LoopHandle, Readiness, Watcher};
 use tidegate_testkit::run;
 use tidegate_transports::datagram::{self, DatagramOptions, DatagramWire, Received};
 
+/// Any free port of this machine.
+pub(crate) const LOOPBACK: (&str, u16) = ("127.0.0.1", 0);
+
+/// Where an endpoint is.
+pub(crate) fn own(transport: &DatagramTransport) -> SocketAddr {
+    transport.sockname().and_then(|own| own.as_inet()).expect("an internet address")
+}
+
+/// Closes an endpoint and waits until it is gone.
+pub(crate) async fn end(transport: &DatagramTransport) {
+    transport.close();
+    transport.closed().await;
+}
+
 /// What a recorder was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
