@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::workspace;
@@ -33,19 +32,17 @@ pub fn cargo<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
     command
 }
 
-/// Has `command` build and test the portable twins, in a target folder of their own.
+/// Has `command` build and test the portable twins. Only the crates of the workspace are compiled anew for it.
 ///
 /// Warnings are errors there, since the lints look at the Linux rooms only.
-pub fn portable(command: &mut Command, target: &Path) {
+pub fn portable(command: &mut Command) {
+    command.env("RUSTC_WORKSPACE_WRAPPER", workspace::root().join("xtask/portable-rustc"));
     let flags = "--cfg tidegate_portable -D warnings";
-    for name in ["RUSTFLAGS", "RUSTDOCFLAGS"] {
-        let flags = match std::env::var(name) {
-            Ok(given) if !given.is_empty() => format!("{given} {flags}"),
-            _ => flags.to_owned(),
-        };
-        command.env(name, flags);
-    }
-    command.env("CARGO_TARGET_DIR", target.join("portable"));
+    let flags = match std::env::var("RUSTDOCFLAGS") {
+        Ok(given) if !given.is_empty() => format!("{given} {flags}"),
+        _ => flags.to_owned(),
+    };
+    command.env("RUSTDOCFLAGS", flags);
 }
 
 /// The command as one would type it in a shell.

@@ -10,7 +10,6 @@ use cargo_metadata::Message;
 
 use crate::arguments::StressOptions;
 use crate::shell::{self, Failure};
-use crate::workspace;
 
 /// A test binary, and the folder of its package, in which cargo would run it.
 struct Binary {
@@ -83,8 +82,7 @@ fn build(portable: bool) -> Result<Vec<Binary>, Failure> {
     command.args(["--lib", "--bins", "--tests"]);
     command.arg("--message-format=json-render-diagnostics");
     if portable {
-        let target = workspace::metadata()?.target_directory;
-        shell::portable(&mut command, target.as_std_path());
+        shell::portable(&mut command);
     }
     println!("$ {}", shell::spoken(&command));
     let mut cargo = command

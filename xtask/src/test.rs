@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use crate::arguments::TestOptions;
+use crate::programs;
 use crate::shell::{self, Failure};
-use crate::{programs, workspace};
 
 /// Runs `cargo xtask test`.
 ///
@@ -14,8 +14,7 @@ use crate::{programs, workspace};
 pub fn run(options: &TestOptions) -> Result<(), Failure> {
     let mut command = shell::cargo(["test", "--workspace"]);
     if options.portable {
-        let target = workspace::metadata()?.target_directory;
-        shell::portable(&mut command, target.as_std_path());
+        shell::portable(&mut command);
     }
     if options.filters.is_empty() {
         println!("Running every test of the workspace; the examples are built on the way.");
