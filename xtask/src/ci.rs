@@ -45,7 +45,11 @@ pub fn run(options: &CiOptions) -> Result<(), Failure> {
         let note = match step.act {
             Act::Look(look) => look().map_err(|failure| again(step.again, &failure)),
             Act::Say(note) => Ok(note),
-            Act::Call(command) => call(command, log, options.verbose),
+            Act::Call(mut command) => {
+                // Nothing is compiled twice here with a change between: what that needs only fills the disk.
+                command.env("CARGO_INCREMENTAL", "0");
+                call(command, log, options.verbose)
+            }
         };
         let time = Time(step_start.elapsed());
         match note {
@@ -158,8 +162,6 @@ fn call(mut command: Command, log: PathBuf, verbose: bool) -> Result<String, Fai
     let file = File::create(&log).map_err(unwritable)?;
     let twin = file.try_clone().map_err(unwritable)?;
     let status = command
-        // Nothing is compiled twice here with a change between: what that would need only fills the disk.
-        .env("CARGO_INCREMENTAL", "0")
         .stdin(Stdio::null())
         .stdout(file)
         .stderr(twin)
