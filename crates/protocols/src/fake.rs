@@ -256,6 +256,10 @@ impl RawTransport for Fake {
         if self.ending.get() { Flow::Closed } else { Flow::Open }
     }
 
+    fn flow_told(&self) -> Flow {
+        self.flow()
+    }
+
     fn get_write_buffer_size(&self) -> usize {
         7
     }

@@ -95,6 +95,14 @@ impl Owed {
         }
     }
 
+    /// What the protocol was told last.
+    pub fn told(self) -> Flow {
+        match self {
+            Owed::Paused | Owed::ResumeDue => Flow::Paused,
+            Owed::Open | Owed::PauseDue | Owed::BothDue => Flow::Open,
+        }
+    }
+
     /// What a write answers now.
     pub fn flow(self) -> Flow {
         match self {
@@ -127,6 +135,7 @@ mod tests {
         assert_eq!(ALL.map(Owed::due), [None, Some(Pause), None, Some(Pause), Some(Resume)]);
         use Flow::*;
         assert_eq!(ALL.map(Owed::flow), [Open, Paused, Paused, Open, Open]);
+        assert_eq!(ALL.map(Owed::told), [Open, Open, Paused, Open, Paused]);
     }
 
     #[test]

@@ -71,6 +71,15 @@ pub use crate::transparent::Transparent;
 /// One that changes what is written implements [`RawTransport`](crate::RawTransport) as well; the source of
 /// [`Transparent`] is the pattern.
 pub trait Layer: 'static {
+    /// Says what is wrong with its configuration, before anything is opened. Nothing unless overridden.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the layer finds; the builder that it was given to answers it.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The protocol for what is below, which carries `above` and tells `gate` once it has opened.
     fn under(&self, above: Above, gate: Gate) -> Box<dyn Protocol>;
 }

@@ -102,6 +102,9 @@ pub trait RawTransport: 'static {
     /// What a write would answer.
     fn flow(&self) -> Flow;
 
+    /// What the protocol was told of the flow last, whatever it is owed since: for layers that come later.
+    fn flow_told(&self) -> Flow;
+
     /// How many bytes wait, in this transport and in all below it.
     fn get_write_buffer_size(&self) -> usize;
 
@@ -110,6 +113,12 @@ pub trait RawTransport: 'static {
 
     /// Sets the limits: they may pause at once, and resume when bytes are sent next.
     fn set_write_buffer_limits(&self, limits: WriteLimits);
+
+    /// The number of waiting bytes above which the connection is aborted, if there is one: a layer that keeps bytes
+    /// back from the transport below keeps to it.
+    fn abort_above(&self) -> Option<usize> {
+        None
+    }
 
     /// The limits that a user sets by giving neither; 64 KiB and 16 KiB unless overridden.
     fn default_write_buffer_limits(&self) -> WriteLimits {

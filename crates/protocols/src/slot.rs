@@ -72,6 +72,13 @@ impl<P: ?Sized + 'static> Slot<P> {
         Slot(Cell::new(State::Home(protocol)))
     }
 
+    /// A slot whose protocol is out still: one of its callbacks runs, in another slot that it moves here from.
+    ///
+    /// Until it has [come home](Slot::come_home) changes wait for it, as during any callback.
+    pub fn awaiting() -> Slot<P> {
+        Slot(Cell::new(State::Lent(None)))
+    }
+
     /// Lends the protocol to `callback`. It always comes home, also when the callback panics.
     pub fn lend<R>(&self, callback: impl FnOnce(&mut P) -> R) -> Lent<R> {
         let mut protocol = match self.0.replace(State::Lent(None)) {
@@ -182,7 +189,13 @@ impl<P: ?Sized + 'static> Slot<P> {
     }
 
     /// Applies what waited and puts the protocol back. The slot stays `Lent` as long as users' code runs.
-    fn come_home(&self, protocol: Box<P>) -> Result<(), Payload> {
+    ///
+    /// Called from outside it brings the protocol for which the slot is [`awaiting`](Slot::awaiting).
+    ///
+    /// # Errors
+    ///
+    /// The payload of a panic in a change or in a destructor.
+    pub fn come_home(&self, protocol: Box<P>) -> Result<(), Payload> {
         let mut protocol = protocol;
         loop {
             match self.0.replace(State::Lent(None)) {

@@ -213,6 +213,10 @@ impl RawTransport for Upper {
         self.below().flow()
     }
 
+    fn flow_told(&self) -> Flow {
+        self.below().raw().flow_told()
+    }
+
     fn get_write_buffer_size(&self) -> usize {
         self.below().get_write_buffer_size()
     }
@@ -223,6 +227,10 @@ impl RawTransport for Upper {
 
     fn set_write_buffer_limits(&self, limits: WriteLimits) {
         self.below().raw().set_write_buffer_limits(limits);
+    }
+
+    fn abort_above(&self) -> Option<usize> {
+        self.below().raw().abort_above()
     }
 
     fn default_write_buffer_limits(&self) -> WriteLimits {

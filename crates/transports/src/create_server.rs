@@ -245,6 +245,7 @@ impl<F, P> CreateServer<F, P> {
 impl<F: ProtocolFactory> CreateServer<F> {
     async fn serve(mut self) -> io::Result<Server> {
         self.factory.check()?;
+        self.choices.check()?;
         let Places { hosts, wanted, sharing } = &self.place;
         let descriptors = match self.sock.take() {
             Some(_) if !hosts.is_nowhere() => return Err(ArgumentError::HostAndSocket.into()),

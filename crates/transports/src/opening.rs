@@ -46,7 +46,7 @@ impl<F: ConnectionFactory> Connecting<F> {
         choices: Choices,
         dialling: impl Future<Output = Dialled> + 'static,
     ) -> Connecting<F> {
-        let checked = factory.check();
+        let checked = factory.check().and_then(|()| choices.check());
         let dialling = async {
             checked?;
             dialling.await
@@ -106,6 +106,11 @@ pub(crate) struct Choices {
 impl Choices {
     pub(crate) fn add_layer(&mut self, layer: impl Layer) {
         self.layers.push(Rc::new(layer));
+    }
+
+    /// Says what is wrong with the layers.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        self.layers.iter().try_for_each(|layer| layer.check())
     }
 }
 

@@ -112,6 +112,11 @@ impl RawTransport for Watching {
         self.below.flow()
     }
 
+    fn flow_told(&self) -> Flow {
+        let _entered = self.tripwire.call("flow_told");
+        self.below.flow_told()
+    }
+
     fn get_write_buffer_size(&self) -> usize {
         let _entered = self.tripwire.call("get_write_buffer_size");
         self.below.get_write_buffer_size()

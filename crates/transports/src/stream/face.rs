@@ -106,6 +106,10 @@ impl<W: Wire> RawTransport for Connection<W> {
         }
     }
 
+    fn flow_told(&self) -> Flow {
+        self.owed.get().told()
+    }
+
     fn get_write_buffer_size(&self) -> usize {
         self.buffer.borrow().len()
     }
@@ -117,6 +121,10 @@ impl<W: Wire> RawTransport for Connection<W> {
     fn set_write_buffer_limits(&self, limits: WriteLimits) {
         self.limits.set(limits);
         self.limits_changed();
+    }
+
+    fn abort_above(&self) -> Option<usize> {
+        (self.abort_above < usize::MAX).then_some(self.abort_above)
     }
 
     fn change_protocol(&self, change: Change) {

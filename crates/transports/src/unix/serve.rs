@@ -143,6 +143,7 @@ impl<F> CreateServer<F, UnixPlace> {
 impl<F: ProtocolFactory> CreateServer<F, UnixPlace> {
     async fn serve(mut self) -> io::Result<Server> {
         self.factory.check()?;
+        self.choices.check()?;
         let bound = self.place.bind(self.sock.take()).await?;
         self.finish(vec![bound]).await
     }

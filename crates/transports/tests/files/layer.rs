@@ -86,6 +86,7 @@ impl RawTransport for Veil {
         fn resume_reading();
         fn is_reading() -> bool;
         fn flow() -> Flow;
+        fn flow_told() -> Flow;
         fn get_write_buffer_size() -> usize;
         fn get_write_buffer_limits() -> WriteLimits;
         fn set_write_buffer_limits(limits: WriteLimits);

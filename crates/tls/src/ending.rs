@@ -1,0 +1,216 @@
+//! How a TLS connection ends: closed on both sides, aborted, or broken, and then lost exactly once.
+
+use std::io;
+use std::panic::resume_unwind;
+use std::time::Duration;
+
+use tidegate_protocols::{Cause, Lent};
+
+use crate::connection::Tls;
+use crate::error::TlsError;
+use crate::lifecycle::{Life, LifeEvent, PeerEnd, Reading, Writing};
+
+/// How many bytes, and for how long, a peer may go on sending that has been sent an alert: a socket that is closed with
+/// unread input would destroy it.
+const ALERT_BYTES: usize = 256 * 1024;
+const ALERT_TIME: Duration = Duration::from_secs(1);
+
+impl Tls {
+    /// Closes: what was written is still sent, then the end is said, and the peer's awaited.
+    pub(crate) fn close_gently(&self) {
+        match self.life.get() {
+            Life::Open => {}
+            Life::Handshaking => {
+                if !self.plain.borrow().is_empty() {
+                    self.judge(TlsError::ClosedInHandshake);
+                }
+                return self.abort_now();
+            }
+            _ => return,
+        }
+        self.live(LifeEvent::Close);
+        self.reading.set(Reading::Ended);
+        self.drop_undelivered();
+        self.break_turn();
+        self.start_shutdown_deadline();
+        self.encrypt_waiting();
+        self.update_reading();
+    }
+
+    /// As [`close_gently`](Tls::close_gently); when everything is sent, reads so many bytes more, for so long.
+    pub(crate) fn close_and_linger(&self, bytes: usize, time: Duration) {
+        if self.life.get() == Life::Open {
+            self.with_seldom(|seldom| seldom.linger = Some((bytes, time)));
+        }
+        self.close_gently();
+    }
+
+    /// Closes, and the loss will have this cause.
+    pub(crate) fn close_because(&self, error: TlsError) {
+        self.judge(error);
+        self.close_gently();
+    }
+
+    /// A closing connection has nothing left to encrypt.
+    pub(crate) fn finish_close(&self) {
+        if self.writing.get() != Writing::Finished {
+            // asyncio: sslproto.py answers a stream that was cut short with nothing.
+            match self.peer_end.get() {
+                PeerEnd::CutShort => self.writing.set(Writing::Finished),
+                PeerEnd::Open | PeerEnd::Notified => self.say_end(),
+            }
+        }
+        self.live(LifeEvent::Said);
+        if let Some((_, time)) = self.if_seldom(|seldom| seldom.linger) {
+            self.start_deadline(time);
+        }
+        self.look_at_end();
+    }
+
+    /// A closing connection ends the one below when both sides have said their ends.
+    pub(crate) fn look_at_end(&self) {
+        if self.life.get() == Life::Parting && self.peer_end.get() != PeerEnd::Open {
+            self.live(LifeEvent::Heard);
+            self.below().close();
+        }
+    }
+
+    /// Ends the connection now, with one last try to send.
+    pub(crate) fn abort_now(&self) {
+        if self.is_ending() {
+            self.below().abort();
+        }
+    }
+
+    /// The same, with a cause.
+    pub(crate) fn fail_with(&self, cause: Cause) {
+        if self.is_ending() {
+            self.below().fail(cause);
+        }
+    }
+
+    /// Prepares for the end that comes now; false if it has come before.
+    fn is_ending(&self) -> bool {
+        if self.life.get() == Life::Lost {
+            return false;
+        }
+        if self.life.get().sends() {
+            self.encrypt_waiting();
+        }
+        self.live(LifeEvent::End);
+        self.reading.set(Reading::Ended);
+        self.drop_undelivered();
+        self.break_turn();
+        self.drop_waiting();
+        true
+    }
+
+    /// The session cannot go on: the peer is sent an alert, if there is one, and then the connection ends.
+    pub(crate) fn broken(&self, error: TlsError) {
+        if self.life.get().is_over() {
+            return;
+        }
+        let cause = Cause::from(io::Error::from(error));
+        self.live(LifeEvent::End);
+        self.reading.set(Reading::Ended);
+        self.drop_undelivered();
+        self.break_turn();
+        self.drop_waiting();
+        self.judge_with(cause.clone());
+        if let Some(gate) = self.take_gate() {
+            gate.fail(cause);
+        }
+        self.start_shutdown_deadline();
+        self.below().close_lingering(ALERT_BYTES, ALERT_TIME);
+    }
+
+    /// The connection ends for this reason, whatever the transport below says; the first one counts.
+    pub(crate) fn judge(&self, error: TlsError) {
+        self.judge_with(Cause::from(io::Error::from(error)));
+    }
+
+    fn judge_with(&self, cause: Cause) {
+        let before = self.verdict.take();
+        self.verdict.set(before.or(Some(cause)));
+    }
+
+    /// The transport below is lost: delivers `connection_lost`, then lets go of everything.
+    pub(crate) fn lose(&self, cause: Option<Cause>) {
+        if let Some(cause) = cause {
+            self.judge_with(cause);
+        }
+        self.live(LifeEvent::End);
+        self.cancel_deadline();
+        self.drop_waiting();
+        if let Some(gate) = self.take_gate()
+            && let Some(cause) = self.copy_of_verdict()
+        {
+            gate.fail(cause);
+        }
+        if self.slot.is_lent() {
+            self.with_seldom(|seldom| seldom.loss_due = true);
+            return self.queue_again();
+        }
+        self.deliver_loss();
+    }
+
+    /// Whether the loss is to be told still; it is told then.
+    pub(crate) fn take_loss_due(&self) -> bool {
+        let due = self.if_seldom(|seldom| std::mem::take(&mut seldom.loss_due));
+        if due {
+            self.handle.step(&|| self.title(), || self.deliver_loss());
+        }
+        due
+    }
+
+    fn deliver_loss(&self) {
+        let cause = self.copy_of_verdict();
+        let lent = match self.face() {
+            Some(face) if self.greeted.get() => {
+                Some(self.slot.lend(|protocol| protocol.connection_lost(&face, cause)))
+            }
+            _ => None,
+        };
+        self.let_go();
+        if let Some(Lent::Panicked(payload)) = lent {
+            resume_unwind(payload);
+        }
+    }
+
+    /// Drops the protocol and the session, and tells whoever waits. It breaks every cycle through here.
+    pub(crate) fn let_go(&self) {
+        if self.life.get() == Life::Lost || self.if_seldom(|seldom| seldom.loss_due) {
+            return;
+        }
+        self.live(LifeEvent::Delivered);
+        self.cancel_deadline();
+        self.drop_waiting();
+        self.break_turn();
+        self.reading.set(Reading::Ended);
+        self.paused_since.set(None);
+        drop(self.take_gate());
+        drop(self.rest.take());
+        drop(self.session.borrow_mut().take());
+        let face = self.take_face();
+        let emptied = self.slot.empty();
+        self.flushed.wake_all();
+        self.closed.wake_all();
+        drop(face);
+        if let Err(payload) = emptied
+            && !std::thread::panicking()
+        {
+            resume_unwind(payload);
+        }
+    }
+
+    /// Why a flush could not be finished.
+    pub(crate) fn unsent_error(&self) -> io::Error {
+        match self.copy_of_verdict() {
+            Some(cause) => cause.into(),
+            None => io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the connection was aborted before everything was sent",
+            ),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The TLS session itself, with no transport and no protocol: the only file that knows how rustls is driven.
+//!
+//! A session is given what was received and answers with plaintext and with bytes to be sent; it is given plaintext and
+//! answers with records. It owns no buffer: rustls's unbuffered connections decrypt in place, so an idle session is
+//! little more than its keys.
+
+use std::sync::Arc;
+
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::pki_types::ServerName;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
+};
+use rustls::{ClientConfig, CommonState, HandshakeKind, ServerConfig};
+
+use crate::error::TlsError;
+use crate::info::{Alpn, Cipher, Facts, PeerCertificates, SessionReused, TlsName, Version};
+use crate::scratch::Outgoing;
+
+/// What one record adds to its plaintext at most: header, nonce, type, tag.
+const RECORD_OVERHEAD: usize = 64;
+
+/// The most plaintext that one record holds.
+pub(crate) const RECORD: usize = 16 * 1024;
+
+/// One end of a TLS connection.
+pub(crate) struct Session {
+    side: Side,
+    peer_has_ended: bool,
+}
+
+enum Side {
+    Client(Box<UnbufferedClientConnection>, ServerName<'static>),
+    Server(Box<UnbufferedServerConnection>),
+}
+
+/// Calls rustls, whose two sides share their methods and not their type.
+macro_rules! for_side {
+    ($session:expr, $connection:ident => $do:expr) => {
+        match &mut $session.side {
+            Side::Client($connection, _) => $do,
+            Side::Server($connection) => $do,
+        }
+    };
+}
+
+impl Session {
+    /// The client's end, towards the server of that name.
+    pub(crate) fn client(
+        config: &Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Session, TlsError> {
+        let connection = UnbufferedClientConnection::new(Arc::clone(config), name.clone())?;
+        Ok(Session { side: Side::Client(Box::new(connection), name), peer_has_ended: false })
+    }
+
+    /// The server's end.
+    pub(crate) fn server(config: &Arc<ServerConfig>) -> Result<Session, TlsError> {
+        let connection = UnbufferedServerConnection::new(Arc::clone(config))?;
+        Ok(Session { side: Side::Server(Box::new(connection)), peer_has_ended: false })
+    }
+
+    /// Takes `received`, and answers how many bytes of it are used up: the rest is the beginning of something.
+    ///
+    /// Plaintext is appended to `plain`, what has to be sent to `out`: also when it fails, an alert.
+    pub(crate) fn receive(
+        &mut self,
+        received: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Outgoing,
+    ) -> Result<usize, TlsError> {
+        let mut used = 0;
+        let taken = for_side!(self, connection => loop {
+            let UnbufferedStatus { mut discard, state } =
+                connection.process_tls_records(&mut received[used..]);
+            let step = match state {
+                Ok(state) => advance(state, plain, out, &mut discard),
+                Err(error) => Err(error.into()),
+            };
+            used += discard;
+            match step {
+                Ok(Step::On) => {}
+                Ok(Step::PeerHasEnded) => self.peer_has_ended = true,
+                Ok(Step::Blocked) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        });
+        if taken.is_err() {
+            self.collect(out);
+        } else if self.peer_has_ended {
+            // Nothing that counts can follow a close_notify.
+            used = received.len();
+        }
+        taken.map(|()| used)
+    }
+
+    /// Appends what the session wants to be sent, such as an alert.
+    fn collect(&mut self, out: &mut Outgoing) {
+        for_side!(self, connection => {
+            while let UnbufferedStatus { state: Ok(state), .. } =
+                connection.process_tls_records(&mut [])
+            {
+                let unread = &mut Vec::new();
+                if !matches!(advance(state, unread, out, &mut 0), Ok(Step::On)) {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// Encrypts `plain` and appends the records to `out`.
+    ///
+    /// # Errors
+    ///
+    /// When the keys are used up, or the handshake is not done.
+    pub(crate) fn encrypt(&mut self, plain: &[u8], out: &mut Outgoing) -> Result<(), TlsError> {
+        let records = plain.len().div_ceil(RECORD) + 1;
+        let mut room = plain.len() + records * RECORD_OVERHEAD;
+        self.send(out, |out, traffic| {
+            loop {
+                match traffic(Send::Plain(plain), out.room(room)) {
+                    Ok(written) => return Ok(out.add(written)),
+                    Err(EncryptError::InsufficientSize(missing)) => room = missing.required_size,
+                    Err(EncryptError::EncryptExhausted) => return Err(TlsError::KeysUsedUp),
+                }
+            }
+        })
+    }
+
+    /// Appends a close_notify to `out`, the first time.
+    pub(crate) fn close_notify(&mut self, out: &mut Outgoing) -> Result<(), TlsError> {
+        self.send(out, |out, traffic| {
+            let mut room = RECORD_OVERHEAD;
+            loop {
+                match traffic(Send::CloseNotify, out.room(room)) {
+                    Ok(written) => return Ok(out.add(written)),
+                    Err(EncryptError::InsufficientSize(missing)) => room = missing.required_size,
+                    Err(EncryptError::EncryptExhausted) => return Err(TlsError::KeysUsedUp),
+                }
+            }
+        })
+    }
+
+    /// Brings the session where it takes plaintext, and lets `act` give it some.
+    fn send(
+        &mut self,
+        out: &mut Outgoing,
+        act: impl FnOnce(&mut Outgoing, &mut dyn FnMut(Send<'_>, &mut [u8]) -> Written) -> Result<(), TlsError>,
+    ) -> Result<(), TlsError> {
+        for_side!(self, connection => loop {
+            let status = connection.process_tls_records(&mut []);
+            match status.state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    return act(out, &mut |what, room| what.by(&mut traffic, room));
+                }
+                Ok(state) => match advance(state, &mut Vec::new(), out, &mut 0)? {
+                    Step::On => {}
+                    Step::PeerHasEnded => self.peer_has_ended = true,
+                    Step::Blocked => return Err(TlsError::NotReady),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        })
+    }
+
+    /// Whether the handshake goes on still.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.common().is_handshaking()
+    }
+
+    /// Whether the peer has sent its close_notify.
+    pub(crate) fn peer_has_ended(&self) -> bool {
+        self.peer_has_ended
+    }
+
+    fn common(&self) -> &CommonState {
+        match &self.side {
+            Side::Client(connection, _) => connection,
+            Side::Server(connection) => connection,
+        }
+    }
+
+    /// What is known of it; nothing before the handshake is done.
+    pub(crate) fn facts(&self) -> Option<Facts> {
+        let common = self.common();
+        if common.is_handshaking() {
+            return None;
+        }
+        let version = common.protocol_version().and_then(Version::of);
+        let suite = common.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let certificates = common.peer_certificates();
+        Some(Facts {
+            cipher: suite.zip(version).map(|(suite, version)| Cipher::of(suite, version)),
+            peer_certificates: certificates.map(PeerCertificates::new),
+            alpn: common.alpn_protocol().map(|name| Alpn(name.to_vec())),
+            name: match &self.side {
+                Side::Client(_, name) => Some(TlsName(name.to_str().into_owned())),
+                Side::Server(_) => None,
+            },
+            reused: common
+                .handshake_kind()
+                .map(|kind| SessionReused(kind == HandshakeKind::Resumed)),
+        })
+    }
+}
+
+type Written = Result<usize, EncryptError>;
+
+/// What a session that takes plaintext can be given.
+enum Send<'a> {
+    Plain(&'a [u8]),
+    CloseNotify,
+}
+
+impl Send<'_> {
+    fn by<Data>(self, traffic: &mut WriteTraffic<'_, Data>, room: &mut [u8]) -> Written {
+        match self {
+            Send::Plain(plain) => traffic.encrypt(plain, room),
+            Send::CloseNotify => traffic.queue_close_notify(room),
+        }
+    }
+}
+
+/// How a session goes on.
+enum Step {
+    /// There may be more to do.
+    On,
+    /// The same, and nothing comes from the peer any more.
+    PeerHasEnded,
+    /// It needs more from the peer, or from us.
+    Blocked,
+}
+
+/// Does what the session is in the state to do.
+fn advance<Data: Readable>(
+    state: ConnectionState<'_, '_, Data>,
+    plain: &mut Vec<u8>,
+    out: &mut Outgoing,
+    discard: &mut usize,
+) -> Result<Step, TlsError> {
+    match state {
+        ConnectionState::ReadTraffic(mut traffic) => {
+            while let Some(record) = traffic.next_record() {
+                let record = record?;
+                *discard += record.discard;
+                plain.extend_from_slice(record.payload);
+            }
+            Ok(Step::On)
+        }
+        ConnectionState::EncodeTlsData(mut message) => {
+            let mut room = RECORD;
+            loop {
+                match message.encode(out.room(room)) {
+                    Ok(written) => break out.add(written),
+                    Err(EncodeError::InsufficientSize(missing)) => room = missing.required_size,
+                    Err(EncodeError::AlreadyEncoded) => break,
+                }
+            }
+            Ok(Step::On)
+        }
+        ConnectionState::TransmitTlsData(message) => {
+            message.done();
+            Ok(Step::On)
+        }
+        ConnectionState::PeerClosed => Ok(Step::PeerHasEnded),
+        // Early data is never offered nor taken; a state that we do not know cannot be gone on with.
+        _ => Ok(Step::Blocked),
+    }
+}
+
+/// The two kinds of data that rustls keeps of a connection.
+trait Readable {}
+impl Readable for ClientConnectionData {}
+impl Readable for ServerConnectionData {}

@@ -1,0 +1,255 @@
+//! What is written: gathered while a step lasts, encrypted when it ends, and never more than the transport below takes.
+
+use std::io;
+
+use bytes::Bytes;
+use tidegate_protocols::{Flow, FlowEvent, Owed};
+
+use crate::connection::Tls;
+use crate::error::TlsError;
+use crate::lifecycle::{Life, Writing};
+use crate::scratch::Scratch;
+use crate::session::RECORD;
+
+/// How much plaintext is encrypted before it is given to the transport below; waiting bytes are encrypted at once when
+/// they reach this.
+const BATCH: usize = 4 * RECORD;
+
+impl Tls {
+    /// Takes a piece: into the buffer while a step lasts, else straight to be encrypted.
+    pub(crate) fn accept(&self, piece: &[u8]) -> Flow {
+        if !self.takes_bytes() {
+            return Flow::Closed;
+        }
+        if piece.is_empty() {
+            return self.owed.get().flow();
+        }
+        let due = self.is_due(piece.len());
+        if due && self.plain.borrow().is_empty() && self.can_send() {
+            self.encrypt_straight(piece);
+        } else {
+            self.plain.borrow_mut().push(piece);
+            if due {
+                self.encrypt_waiting();
+            }
+        }
+        self.accepted()
+    }
+
+    /// As [`accept`](Tls::accept), of bytes that need not be copied.
+    pub(crate) fn accept_bytes(&self, data: Bytes) -> Flow {
+        if !self.takes_bytes() {
+            return Flow::Closed;
+        }
+        if data.is_empty() {
+            return self.owed.get().flow();
+        }
+        let due = self.is_due(data.len());
+        let copied = self.plain.borrow_mut().push_bytes(data);
+        drop(copied);
+        if due {
+            self.encrypt_waiting();
+        }
+        self.accepted()
+    }
+
+    pub(crate) fn takes_bytes(&self) -> bool {
+        matches!(self.life.get(), Life::Handshaking | Life::Open)
+            && self.writing.get() == Writing::Open
+    }
+
+    /// Whether with so many bytes more everything is encrypted now rather than when the step ends.
+    fn is_due(&self, more: usize) -> bool {
+        let waiting = self.plain.borrow().len() + more;
+        more >= RECORD
+            || waiting >= BATCH
+            || waiting > self.limits.get().high().min(self.abort_above.get())
+            || !self.handle.in_step()
+    }
+
+    /// Whether plaintext can be encrypted now: the handshake is done, and the transport below has nothing waiting.
+    fn can_send(&self) -> bool {
+        self.life.get().sends() && !self.turn_is_taken() && self.below().flow() == Flow::Open
+    }
+
+    /// Bytes were taken: looks after the step's list, the flow, and the user's last resort.
+    fn accepted(&self) -> Flow {
+        if self.life.get().is_over() {
+            return Flow::Closed;
+        }
+        let waiting = self.waiting();
+        if waiting > self.abort_above.get() {
+            let limit = self.abort_above.get();
+            let text =
+                format!("more than {limit} bytes wait to be sent: the peer reads too slowly");
+            self.fail_with(io::Error::other(text).into());
+            return Flow::Closed;
+        }
+        // Only sending resumes (T-48).
+        self.look_above(waiting);
+        if !self.plain.borrow().is_empty() && !self.receiving.get() && self.can_send() {
+            self.touched.set(self.handle.step_number());
+            self.enlist();
+        }
+        self.owed.get().flow()
+    }
+
+    /// How many bytes wait, here and below.
+    pub(crate) fn waiting(&self) -> usize {
+        self.plain.borrow().len() + self.below().get_write_buffer_size()
+    }
+
+    /// Encrypts from the caller's memory; only what the transport below does not take now is copied.
+    fn encrypt_straight(&self, piece: &[u8]) {
+        let mut scratch = Scratch::take();
+        let mut left = piece;
+        while !left.is_empty() && self.can_send() {
+            let (now, later) = left.split_at(left.len().min(BATCH));
+            let encrypted = match &mut *self.session.borrow_mut() {
+                Some(session) => session.encrypt(now, &mut scratch.out),
+                None => return,
+            };
+            if let Err(error) = encrypted {
+                return self.broken(error);
+            }
+            self.give_below(&mut scratch);
+            left = later;
+        }
+        self.plain.borrow_mut().push(left);
+        self.look_at_flow();
+    }
+
+    /// Encrypts what waits, as far as the transport below takes it.
+    pub(crate) fn encrypt_waiting(&self) {
+        if !self.plain.borrow().is_empty() && self.can_send() {
+            self.encrypt_waiting_in(&mut Scratch::take());
+        } else {
+            self.look_at_writing();
+        }
+    }
+
+    /// The same, in memory that is at hand.
+    pub(crate) fn encrypt_waiting_in(&self, scratch: &mut Scratch) {
+        while !self.plain.borrow().is_empty() && self.can_send() {
+            if let Err(error) = self.encrypt_batch(scratch) {
+                return self.broken(error);
+            }
+            self.give_below(scratch);
+            self.look_at_flow();
+        }
+        self.look_at_writing();
+    }
+
+    /// Moves a batch of what waits into `scratch`, encrypted.
+    pub(crate) fn encrypt_batch(&self, scratch: &mut Scratch) -> Result<(), TlsError> {
+        let mut left = BATCH;
+        while left > 0 {
+            let mut plain = self.plain.borrow_mut();
+            let first = plain.first();
+            let piece = &first[..first.len().min(left)];
+            if piece.is_empty() {
+                break;
+            }
+            match &mut *self.session.borrow_mut() {
+                Some(session) => session.encrypt(piece, &mut scratch.out)?,
+                None => break,
+            }
+            let length = piece.len();
+            let spent = plain.advance(length);
+            drop(plain);
+            drop(spent);
+            left -= length;
+        }
+        Ok(())
+    }
+
+    /// Gives records to the transport below.
+    pub(crate) fn give_below(&self, scratch: &mut Scratch) {
+        if !scratch.out.bytes().is_empty() {
+            let taken = self.below().write(scratch.out.bytes());
+            scratch.out.clear();
+            if taken == Flow::Closed {
+                // It says why in its `connection_lost`.
+                self.unsent.set(true);
+            }
+        }
+    }
+
+    /// Compares what waits with the limits, and notes what the protocol is owed for it.
+    pub(crate) fn look_at_flow(&self) {
+        let waiting = self.waiting();
+        if waiting <= self.limits.get().low() {
+            self.note_owed(self.owed.get().on(FlowEvent::Below));
+        } else {
+            self.look_above(waiting);
+        }
+    }
+
+    /// The same where nothing was sent.
+    pub(crate) fn look_above(&self, waiting: usize) {
+        if waiting > self.limits.get().high() {
+            self.note_owed(self.owed.get().on(FlowEvent::Above));
+        }
+    }
+
+    fn note_owed(&self, after: Owed) {
+        let before = self.owed.replace(after);
+        if before == after {
+            return;
+        }
+        match (before.flow(), after.flow()) {
+            (Flow::Open, Flow::Paused) => self.paused_since.set(Some(self.handle.time())),
+            (Flow::Paused, Flow::Open) => self.paused_since.set(None),
+            _ => {}
+        }
+        if after.due().is_some() && self.tells_flow() {
+            self.enlist();
+        }
+    }
+
+    /// Everything may be encrypted: those who wait for that go on, and a half close or a close is finished.
+    fn look_at_writing(&self) {
+        if !self.plain.borrow().is_empty() || !self.life.get().sends() || self.turn_is_taken() {
+            return;
+        }
+        self.flushed.wake_all();
+        if self.writing.get() == Writing::Finishing {
+            self.say_end();
+        }
+        if self.life.get() == Life::Draining {
+            self.finish_close();
+        }
+    }
+
+    /// Tells the peer that nothing follows.
+    pub(crate) fn say_end(&self) {
+        self.writing.set(Writing::Finished);
+        let mut scratch = Scratch::take();
+        let said = match &mut *self.session.borrow_mut() {
+            Some(session) => session.close_notify(&mut scratch.out),
+            None => return,
+        };
+        match said {
+            Ok(()) => self.give_below(&mut scratch),
+            Err(error) => self.broken(error),
+        }
+    }
+
+    /// Ends the writing direction, once what was written before is sent.
+    pub(crate) fn end_writing(&self) {
+        if self.life.get().is_closing() || self.writing.get() != Writing::Open {
+            return;
+        }
+        self.writing.set(Writing::Finishing);
+        self.encrypt_waiting();
+    }
+
+    /// Drops what waits. `unsent` remembers that there was something.
+    pub(crate) fn drop_waiting(&self) {
+        if !self.plain.borrow().is_empty() {
+            self.unsent.set(true);
+        }
+        let spent = self.plain.borrow_mut().take();
+        drop(spent);
+    }
+}
