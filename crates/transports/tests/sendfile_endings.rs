@@ -8,10 +8,10 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Wake};
+use std::task::{Context, Poll, Wake};
 
 use bytes::Bytes;
-use tidegate_protocols::{Flow, Transport, Turn, TurnError};
+use tidegate_protocols::{Flow, Transport, Turn, TurnError, Waiter};
 use tidegate_testkit::{Callback, alone, open_descriptors, run};
 use tidegate_transports::{SendfileError, sendfile};
 
@@ -321,15 +321,16 @@ fn who_comes_back_while_the_turn_is_taken_is_the_only_one_to_have_it() {
 fn who_is_woken_by_a_close_gets_no_turn_any_more() {
     run(async {
         let (near, far) = connected(Kind::Tcp).await;
-        let file = file_of(&pattern(MUCH));
-        let mut sending = stuck(&near, &far, &file).await;
-        let waker = Arc::new(Takes).into();
-        assert!(pin!(&mut sending).poll(&mut Context::from_waker(&waker)).is_pending());
+        far.transport.pause_reading();
+        let turn = near.transport.raw().take_turn().expect("nobody has it");
+        let (waiter, waker) = (Waiter::new(), Arc::new(Takes).into());
+        let fill = || turn.poll_write(&[0; 65_536], &waiter, &mut Context::from_waker(&waker));
+        while fill().is_ready() {}
         FROM.set(Some(near.transport.clone()));
         near.transport.close();
         let taken = GOT.take().expect("it was woken");
         assert_eq!(taken.err(), Some(TurnError::Closing));
-        assert!(sending.await.is_err());
+        assert!(matches!(fill(), Poll::Ready(Err(_))), "the turn is over");
         far.transport.resume_reading();
         near.log.lost().await;
     });
