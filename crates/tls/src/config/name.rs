@@ -68,7 +68,7 @@ pub(crate) fn server_name(text: &str) -> Result<ServerName<'static>, NameError> 
     if !text.is_ascii() {
         return Err(NameError::NotAscii { name: text.to_owned() });
     }
-    DnsName::try_from(text.strip_suffix('.').unwrap_or(text).to_owned())
+    DnsName::try_from(text.to_owned())
         .map(ServerName::DnsName)
         .map_err(|_| NameError::Invalid { name: text.to_owned() })
 }
