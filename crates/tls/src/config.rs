@@ -21,4 +21,4 @@ pub use roots::Roots;
 pub use server::{Server, ServerBuilder};
 pub use versions::Version;
 
-pub(crate) use name::server_name;
+pub(crate) use terms::Terms;

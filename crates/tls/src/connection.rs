@@ -11,6 +11,7 @@ use tidegate_protocols::{
 };
 use tidegate_reactor::{Deferred, LoopHandle, OfferReason, Queued, TimerHandle};
 
+use crate::config::Terms;
 use crate::info::Facts;
 use crate::lifecycle::{Life, LifeEvent, PeerEnd, Reading, Writing};
 use crate::scratch::Scratch;
@@ -57,17 +58,9 @@ pub(crate) struct Tls {
     pub(crate) verdict: Cell<Option<Cause>>,
     pub(crate) facts: Cell<Option<Box<Facts>>>,
     pub(crate) deadline: Cell<Option<TimerHandle>>,
-    pub(crate) terms: Rc<Terms>,
+    pub(crate) terms: Terms,
     pub(crate) flushed: Waiters,
     pub(crate) closed: Waiters,
-}
-
-/// What was agreed on with whoever opened the connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
-    pub(crate) handshake_timeout: Duration,
-    pub(crate) shutdown_timeout: Duration,
-    pub(crate) accept_truncation: bool,
 }
 
 /// What was received and is not used up.
@@ -98,7 +91,7 @@ impl Tls {
         handle: LoopHandle,
         session: Session,
         slot: Slot<dyn Protocol>,
-        terms: Rc<Terms>,
+        terms: Terms,
         gate: Gate,
     ) -> Rc<Tls> {
         let seldom = Seldom { gate: Some(gate), ..Seldom::default() };
@@ -134,6 +127,15 @@ impl Tls {
             flushed: Waiters::new(),
             closed: Waiters::new(),
         })
+    }
+
+    /// Carries a protocol that was greeted before, and told of the flow.
+    pub(crate) fn carry(&self, greeted: bool, told: Flow) {
+        self.greeted.set(greeted);
+        self.greets_later.set(greeted);
+        if told == Flow::Paused {
+            self.owed.set(Owed::Paused);
+        }
     }
 
     /// Stands on `below` from now on. Limits that were set there are this connection's.

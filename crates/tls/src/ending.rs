@@ -40,7 +40,7 @@ impl Tls {
     /// As [`close_gently`](Tls::close_gently); when everything is sent, reads so many bytes more, for so long.
     pub(crate) fn close_and_linger(&self, bytes: usize, time: Duration) {
         if self.life.get() == Life::Open {
-            self.with_seldom(|seldom| seldom.linger = Some((bytes, time)));
+            self.keep_seldom(|seldom| seldom.linger = Some((bytes, time)));
         }
         self.close_gently();
     }
@@ -148,7 +148,7 @@ impl Tls {
             gate.fail(cause);
         }
         if self.slot.is_lent() {
-            self.with_seldom(|seldom| seldom.loss_due = true);
+            self.keep_seldom(|seldom| seldom.loss_due = true);
             return self.queue_again();
         }
         self.deliver_loss();

@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use rustls::pki_types::CertificateDer;
 
+use crate::config::Version;
+
 /// The cipher that was agreed on, as `get_extra_info` answers it (asyncio's `"cipher"`).
 ///
 /// ```
@@ -32,36 +34,6 @@ impl Cipher {
     pub(crate) fn of(suite: &str, version: Version) -> Cipher {
         let bits = if suite.contains("AES_128") { 128 } else { 256 };
         Cipher { name: suite.replace("TLS13_", "TLS_"), version, bits }
-    }
-}
-
-/// A version of the TLS protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Version {
-    /// TLS 1.2.
-    Tls12,
-    /// TLS 1.3.
-    Tls13,
-}
-
-impl Version {
-    pub(crate) fn of(version: rustls::ProtocolVersion) -> Option<Version> {
-        match version {
-            rustls::ProtocolVersion::TLSv1_2 => Some(Version::Tls12),
-            rustls::ProtocolVersion::TLSv1_3 => Some(Version::Tls13),
-            _ => None,
-        }
-    }
-}
-
-/// As asyncio says it: `TLSv1.3`.
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Version::Tls12 => "TLSv1.2",
-            Version::Tls13 => "TLSv1.3",
-        })
     }
 }
 
@@ -126,15 +98,23 @@ pub(crate) struct Facts {
 
 impl Facts {
     /// The one of the type with this id.
-    pub(crate) fn find(self, wanted: TypeId) -> Option<Rc<dyn Any>> {
-        fn is<T: Any>(wanted: TypeId, fact: Option<T>) -> Option<Rc<dyn Any>> {
-            fact.filter(|_| wanted == TypeId::of::<T>()).map(|fact| Rc::new(fact) as Rc<dyn Any>)
+    pub(crate) fn find(&self, wanted: TypeId) -> Option<Rc<dyn Any>> {
+        fn fact<T: Any + Clone>(fact: &Option<T>) -> Option<Rc<dyn Any>> {
+            fact.clone().map(|fact| Rc::new(fact) as Rc<dyn Any>)
         }
-        is(wanted, self.cipher)
-            .or_else(|| is(wanted, self.peer_certificates))
-            .or_else(|| is(wanted, self.alpn))
-            .or_else(|| is(wanted, self.name))
-            .or_else(|| is(wanted, self.reused))
+        if wanted == TypeId::of::<Cipher>() {
+            fact(&self.cipher)
+        } else if wanted == TypeId::of::<PeerCertificates>() {
+            fact(&self.peer_certificates)
+        } else if wanted == TypeId::of::<Alpn>() {
+            fact(&self.alpn)
+        } else if wanted == TypeId::of::<TlsName>() {
+            fact(&self.name)
+        } else if wanted == TypeId::of::<SessionReused>() {
+            fact(&self.reused)
+        } else {
+            None
+        }
     }
 }
 

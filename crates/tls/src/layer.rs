@@ -1,16 +1,14 @@
 //! TLS as an option of the builders: `.tls(..)` puts a layer under the protocol.
 
-use std::fmt;
 use std::io;
-use std::rc::Rc;
 
 use tidegate_protocols::{
-    Above, Cause, Connects, Gate, Incoming, Layer, Layered, Protocol, Serves, Slot, Transport,
+    Above, Cause, Connects, Gate, Incoming, Layer, Protocol, Serves, Slot, Transport,
 };
 use tidegate_reactor::LoopHandle;
 
-use crate::config::{Client, Server};
-use crate::connection::{Terms, Tls};
+use crate::config::{Client, Server, Terms};
+use crate::connection::Tls;
 use crate::lower::Lower;
 use crate::session::Session;
 
@@ -43,7 +41,7 @@ pub trait ClientTls: Connects {
     /// The builder answers, before it connects, that `name` is no name; and, when the handshake fails, a
     /// [`TlsError`](crate::TlsError) inside of an [`io::Error`].
     fn tls(self, client: Client, name: &str) -> Self {
-        self.layer(ClientLayer { client, name: name.to_owned() })
+        self.layer(ClientLayer::new(client, name))
     }
 }
 
@@ -70,28 +68,31 @@ pub trait ServerTls: Serves {
     /// The handshake of each connection goes on beside those of all others; a protocol's `connection_made` comes when
     /// its own is done, and a protocol whose handshake fails is never called. Failures are reported in debug mode only.
     fn tls(self, server: Server) -> Self {
-        self.layer(ServerLayer(server))
+        self.layer(ServerLayer::new(server))
     }
 }
 
 impl<B: Serves> ServerTls for B {}
 
-/// A client's end, as a layer.
-struct ClientLayer {
+/// The client's end as a [`Layer`], for what has no builder: connections of a kind of one's own, or in memory.
+///
+/// [`ClientTls`] says the rest.
+#[derive(Clone, Debug)]
+pub struct ClientLayer {
     client: Client,
     name: String,
 }
 
 impl ClientLayer {
+    /// Speaks TLS with the server of that name, or, if it is empty, of the host that is connected to.
+    pub fn new(client: Client, name: &str) -> ClientLayer {
+        ClientLayer { client, name: name.to_owned() }
+    }
+
     fn session(&self, host: Option<&str>) -> io::Result<Session> {
-        let name = match (self.name.as_str(), host) {
-            ("", Some(host)) => host,
-            ("", None) => {
-                // asyncio: base_events.py create_connection.
-                let text = "You must set server_hostname when using ssl without a host";
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-            }
-            (name, _) => name,
+        let name = match self.name.as_str() {
+            "" => host.unwrap_or_default(),
+            name => name,
         };
         client_session(&self.client, name)
     }
@@ -101,52 +102,41 @@ impl Layer for ClientLayer {
     fn check(&self) -> io::Result<()> {
         match self.name.as_str() {
             "" => Ok(()),
-            name => Ok(crate::config::server_name(name).map(drop)?),
+            name => Ok(self.client.server_name(name).map(drop)?),
         }
     }
 
     fn under(&self, above: Above, gate: Gate) -> Box<dyn Protocol> {
         let session = self.session(gate.host());
-        under(above, gate, session, terms_of_client(&self.client))
+        under(above, gate, session, self.client.terms())
     }
 }
 
-/// A server's end, as a layer.
-struct ServerLayer(Server);
+/// The server's end as a [`Layer`], for what has no builder.
+#[derive(Clone, Debug)]
+pub struct ServerLayer(Server);
+
+impl ServerLayer {
+    /// Speaks TLS as `server` says.
+    pub fn new(server: Server) -> ServerLayer {
+        ServerLayer(server)
+    }
+}
 
 impl Layer for ServerLayer {
     fn under(&self, above: Above, gate: Gate) -> Box<dyn Protocol> {
-        under(above, gate, server_session(&self.0), terms_of_server(&self.0))
+        under(above, gate, server_session(&self.0), self.0.terms())
     }
 }
 
 /// The session of a client.
 pub(crate) fn client_session(client: &Client, name: &str) -> io::Result<Session> {
-    let name = crate::config::server_name(name)?;
-    Ok(Session::client(client.rustls(), name)?)
+    Ok(Session::client(client.rustls(), client.server_name(name)?)?)
 }
 
 /// The session of a server.
 pub(crate) fn server_session(server: &Server) -> io::Result<Session> {
     Ok(Session::server(server.rustls())?)
-}
-
-/// What a client has agreed to.
-pub(crate) fn terms_of_client(client: &Client) -> Terms {
-    Terms {
-        handshake_timeout: client.handshake_timeout(),
-        shutdown_timeout: client.shutdown_timeout(),
-        accept_truncation: client.accepts_truncation(),
-    }
-}
-
-/// What a server has agreed to.
-pub(crate) fn terms_of_server(server: &Server) -> Terms {
-    Terms {
-        handshake_timeout: server.handshake_timeout(),
-        shutdown_timeout: server.shutdown_timeout(),
-        accept_truncation: server.accepts_truncation(),
-    }
 }
 
 /// The protocol for what is below.
@@ -162,7 +152,7 @@ fn under(
         Err(error) => return Box::new(Refused(Some((gate, error)))),
     };
     let tls = Tls::new(handle, session, Slot::new(above.protocol), terms, gate);
-    tls.stands_under(above.greeted, above.flow);
+    tls.carry(above.greeted, above.flow);
     Box::new(Lower::new(tls))
 }
 
@@ -180,11 +170,5 @@ impl Protocol for Refused {
     fn receive(&mut self, below: &Transport, _incoming: &mut Incoming<'_>) -> io::Result<()> {
         below.abort();
         Ok(())
-    }
-}
-
-impl fmt::Debug for ClientLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientLayer").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -13,7 +13,22 @@ compile_error!(
 );
 
 mod config;
+mod connection;
+mod deadlines;
+mod ending;
+mod error;
+mod info;
+mod layer;
+mod lifecycle;
+mod lower;
 mod provider;
+mod reading;
+mod scratch;
+mod session;
+mod start_tls;
+mod turn;
+mod upper;
+mod writing;
 
 // The authority of the tests names this crate as its users do.
 #[cfg(test)]
@@ -25,6 +40,10 @@ mod authority;
 pub use config::{
     Client, ClientBuilder, ConfigError, NameError, Origin, Roots, Server, ServerBuilder, Version,
 };
+pub use error::{Alert, CertificateProblem, TlsError};
+pub use info::{Alpn, Cipher, Compression, PeerCertificates, SessionReused, TlsName};
+pub use layer::{ClientLayer, ClientTls, ServerLayer, ServerTls};
 pub use provider::Provider;
+pub use start_tls::{StartTls, StartTlsError, Upgrade, start_tls};
 /// The library that does the work: for [`Client::from_config`] and [`Server::from_config`], in the version that fits.
 pub use rustls;

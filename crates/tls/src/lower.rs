@@ -45,6 +45,7 @@ impl Protocol for Lower {
     fn resume_writing(&mut self, _below: &Transport) {
         self.tls.look_at_flow();
         self.tls.encrypt_waiting();
+        self.tls.wake_turn();
     }
 
     fn connection_lost(&mut self, _below: &Transport, cause: Option<Cause>) {

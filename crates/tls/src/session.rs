@@ -12,10 +12,11 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
 };
-use rustls::{ClientConfig, CommonState, HandshakeKind, ServerConfig};
+use rustls::{ClientConfig, CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
 
 use crate::error::TlsError;
-use crate::info::{Alpn, Cipher, Facts, PeerCertificates, SessionReused, TlsName, Version};
+use crate::config::Version;
+use crate::info::{Alpn, Cipher, Facts, PeerCertificates, SessionReused, TlsName};
 use crate::scratch::Outgoing;
 
 /// What one record adds to its plaintext at most: header, nonce, type, tag.
@@ -187,7 +188,11 @@ impl Session {
         if common.is_handshaking() {
             return None;
         }
-        let version = common.protocol_version().and_then(Version::of);
+        let version = match common.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => Some(Version::Tls12),
+            Some(ProtocolVersion::TLSv1_3) => Some(Version::Tls13),
+            _ => None,
+        };
         let suite = common.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
         let certificates = common.peer_certificates();
         Some(Facts {

@@ -31,7 +31,7 @@ impl Tls {
         self.if_seldom(|seldom| seldom.turn.is_some())
     }
 
-    /// Gives the turn away. What was written before has to be encrypted by then.
+    /// Gives the turn away, behind what was written before.
     pub(crate) fn grant_turn(&self) -> Result<TlsTurn, TurnError> {
         if self.turn_is_taken() {
             return Err(TurnError::Taken);

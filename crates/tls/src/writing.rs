@@ -140,6 +140,17 @@ impl Tls {
         self.look_at_writing();
     }
 
+    /// Encrypts everything that waits, whether the transport below takes it or has to keep it.
+    pub(crate) fn encrypt_all(&self) {
+        let mut scratch = Scratch::take();
+        while !self.plain.borrow().is_empty() && self.life.get().sends() {
+            if let Err(error) = self.encrypt_batch(&mut scratch) {
+                return self.broken(error);
+            }
+            self.give_below(&mut scratch);
+        }
+    }
+
     /// Moves a batch of what waits into `scratch`, encrypted.
     pub(crate) fn encrypt_batch(&self, scratch: &mut Scratch) -> Result<(), TlsError> {
         let mut left = BATCH;

@@ -1,5 +1,6 @@
 //! What the suite is played on: a way to connect two protocols, and what its connections can do.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -97,35 +98,48 @@ impl Capabilities {
 /// let ground = UnderLayer::new(Memory::new(PairOptions::default()), || Transparent);
 /// assert!(ground.name().contains("under a layer"));
 /// ```
-#[derive(Debug)]
-pub struct UnderLayer<G, F> {
+pub struct UnderLayer<G> {
     ground: G,
-    layer: F,
+    left: MakeLayer,
+    right: MakeLayer,
+    capabilities: Capabilities,
 }
 
-impl<G: Ground, F, L> UnderLayer<G, F>
-where
-    F: Fn() -> L + 'static,
-    L: Layer,
-{
+type MakeLayer = Box<dyn Fn() -> Rc<dyn Layer>>;
+
+impl<G: Ground> UnderLayer<G> {
     /// Puts what `layer` makes under each protocol on `ground`.
-    pub fn new(ground: G, layer: F) -> UnderLayer<G, F> {
-        UnderLayer { ground, layer }
+    pub fn new<L: Layer>(ground: G, layer: impl Fn() -> L + Clone + 'static) -> UnderLayer<G> {
+        UnderLayer::of_two(ground, layer.clone(), layer)
+    }
+
+    /// Puts what `left` makes under the left protocol, and what `right` makes under the right one.
+    pub fn of_two<L: Layer, R: Layer>(
+        ground: G,
+        left: impl Fn() -> L + 'static,
+        right: impl Fn() -> R + 'static,
+    ) -> UnderLayer<G> {
+        let capabilities = ground.capabilities();
+        let left: MakeLayer = Box::new(move || Rc::new(left()));
+        let right: MakeLayer = Box::new(move || Rc::new(right()));
+        UnderLayer { ground, left, right, capabilities }
+    }
+
+    /// Says what connections can do with the layers in them; what the ground's can unless said.
+    pub fn with_capabilities(mut self, capabilities: Capabilities) -> UnderLayer<G> {
+        self.capabilities = capabilities;
+        self
     }
 }
 
-impl<G: Ground, F, L> Ground for UnderLayer<G, F>
-where
-    F: Fn() -> L + 'static,
-    L: Layer,
-{
+impl<G: Ground> Ground for UnderLayer<G> {
     fn name(&self) -> String {
         format!("{} under a layer", self.ground.name())
     }
 
     fn connect(&self, left: Box<dyn Protocol>, right: Box<dyn Protocol>) -> Connecting {
-        let layered = |protocol| layered(Rc::new((self.layer)()), protocol);
-        let ((left, left_open), (right, right_open)) = (layered(left), layered(right));
+        let (left, left_open) = layered((self.left)(), left);
+        let (right, right_open) = layered((self.right)(), right);
         let below = self.ground.connect(left, right);
         Box::pin(async move {
             below.await?;
@@ -134,11 +148,17 @@ where
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.ground.capabilities()
+        self.capabilities
     }
 
     fn event_loop(&self) -> io::Result<EventLoop> {
         self.ground.event_loop()
+    }
+}
+
+impl<G: fmt::Debug> fmt::Debug for UnderLayer<G> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("UnderLayer").field("ground", &self.ground).finish_non_exhaustive()
     }
 }
 

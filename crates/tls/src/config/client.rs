@@ -20,7 +20,8 @@ use super::identity::Identity;
 use super::roots;
 use super::terms::{Terms, positive};
 use super::verifiers::{Lenient, Proof};
-use super::{ConfigError, NameError, Roots, Version, server_name};
+use super::name::server_name;
+use super::{ConfigError, NameError, Roots, Version};
 use crate::Provider;
 
 /// How many sessions a client remembers, unless it is told otherwise; rustls's own number.
@@ -128,22 +129,13 @@ impl Client {
     }
 }
 
-#[allow(dead_code, reason = "the layer asks for these")]
 impl Client {
     pub(crate) fn rustls(&self) -> &Arc<ClientConfig> {
         &self.rustls
     }
 
-    pub(crate) fn handshake_timeout(&self) -> Duration {
-        self.terms.handshake_timeout
-    }
-
-    pub(crate) fn shutdown_timeout(&self) -> Duration {
-        self.terms.shutdown_timeout
-    }
-
-    pub(crate) fn accepts_truncation(&self) -> bool {
-        self.terms.accepts_truncation
+    pub(crate) fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// The name of the server as rustls has it. It may be empty if names are not verified; then none is sent.

@@ -125,22 +125,13 @@ impl Server {
     }
 }
 
-#[allow(dead_code, reason = "the layer asks for these")]
 impl Server {
     pub(crate) fn rustls(&self) -> &Arc<ServerConfig> {
         &self.rustls
     }
 
-    pub(crate) fn handshake_timeout(&self) -> Duration {
-        self.terms.handshake_timeout
-    }
-
-    pub(crate) fn shutdown_timeout(&self) -> Duration {
-        self.terms.shutdown_timeout
-    }
-
-    pub(crate) fn accepts_truncation(&self) -> bool {
-        self.terms.accepts_truncation
+    pub(crate) fn terms(&self) -> Terms {
+        self.terms
     }
 }
 

@@ -6,10 +6,10 @@ use super::ConfigError;
 
 /// What a connection needs to know beside rustls's own configuration.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
-    pub(super) handshake_timeout: Duration,
-    pub(super) shutdown_timeout: Duration,
-    pub(super) accepts_truncation: bool,
+pub(crate) struct Terms {
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) accepts_truncation: bool,
 }
 
 impl Default for Terms {
@@ -24,7 +24,7 @@ impl Default for Terms {
 }
 
 impl Terms {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         positive("ssl_handshake_timeout", self.handshake_timeout)?;
         positive("ssl_shutdown_timeout", self.shutdown_timeout)?;
         Ok(())

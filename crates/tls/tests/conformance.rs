@@ -1,0 +1,61 @@
+//! The conformance suite over TLS and over TLS in TLS: whole and a byte at a time.
+
+use std::time::Duration;
+
+use tidegate_testkit::conformance::{Capabilities, Ground, UnderLayer, run_all};
+use tidegate_testkit::memory::{Memory, PairOptions};
+use tidegate_tls::{ClientLayer, ServerLayer};
+
+mod authority;
+use authority::Authority;
+
+/// Little fits between the ends, so that what is written soon waits.
+const WHOLE: PairOptions =
+    PairOptions { bytes_at_a_time: None, capacity: 16 * 1024, half_close: true };
+
+const DRIBBLING: PairOptions =
+    PairOptions { bytes_at_a_time: Some(1), capacity: 300, half_close: true };
+
+/// `below` with TLS in it; the left end is the client.
+fn secured<G: Ground>(below: G) -> UnderLayer<G> {
+    let authority = Authority::new();
+    let short = Duration::from_secs(1);
+    let client = authority.client_builder().shutdown_timeout(short).build().expect("a client");
+    let server = authority.server_builder().shutdown_timeout(short).build().expect("a server");
+    // What is written counts with the records that it becomes, and a peer that is told of the end takes no more.
+    let can = below.capabilities();
+    let can = Capabilities { exact_sizes: false, writes_while_closing: false, half_close: true, ..can };
+    UnderLayer::of_two(
+        below,
+        move || ClientLayer::new(client.clone(), "localhost"),
+        move || ServerLayer::new(server.clone()),
+    )
+    .with_capabilities(can)
+}
+
+#[test]
+fn tls_conforms() {
+    run_all(secured(Memory::new(WHOLE)));
+}
+
+#[test]
+fn tls_conforms_a_byte_at_a_time() {
+    run_all(secured(Memory::new(DRIBBLING)));
+}
+
+#[test]
+fn tls_conforms_without_half_close_below() {
+    run_all(secured(Memory::new(PairOptions { half_close: false, ..WHOLE })));
+}
+
+// TLS-56
+#[test]
+fn tls_in_tls_conforms() {
+    run_all(secured(secured(Memory::new(WHOLE))));
+}
+
+// TLS-56
+#[test]
+fn tls_in_tls_conforms_a_byte_at_a_time() {
+    run_all(secured(secured(Memory::new(DRIBBLING))));
+}
