@@ -22,3 +22,6 @@ pub use server::{Server, ServerBuilder};
 pub use versions::Version;
 
 pub(crate) use name::server_name;
+
+#[cfg(test)]
+mod tests;
