@@ -106,7 +106,7 @@ fn a_directory_is_no_file() {
 fn a_file_that_may_not_be_read_is_named() {
     let authority = Authority::new();
     let good = authority.certificate(&["localhost"]);
-    fs::set_permissions(&good.key, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&good.key, fs::Permissions::from_mode(0o000)).unwrap();
     // Nothing is forbidden to the superuser.
     if fs::read(&good.key).is_ok() {
         return;

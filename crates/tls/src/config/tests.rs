@@ -8,7 +8,7 @@ use rustls::{
     ServerConnection, SideData,
 };
 
-use super::{Client, NameError, Server, ServerBuilder, Version};
+use super::{Client, ClientBuilder, NameError, Server, ServerBuilder, Version};
 use crate::Provider;
 use crate::authority::{Authority, Pem};
 
@@ -327,4 +327,25 @@ fn the_limits_are_sixty_and_thirty_seconds_unless_others_are_given() {
     let changed = ready.with_handshake_timeout(seconds(1)).unwrap();
     let changed = changed.with_shutdown_timeout(seconds(2)).unwrap().with_truncation_accepted();
     assert_eq!(of(&changed), others);
+}
+
+#[test]
+fn the_keys_go_nowhere_unless_asked() {
+    let authority = Authority::new();
+    let client = |builder: ClientBuilder| {
+        format!("{:?}", builder.build().expect("a client").rustls().key_log)
+    };
+    let server = |builder: ServerBuilder| {
+        format!("{:?}", builder.build().expect("a server").rustls().key_log)
+    };
+    for silent in [client(authority.client_builder()), server(authority.server_builder())] {
+        assert!(silent.contains("NoKeyLog"), "{silent}");
+    }
+    let logged = [
+        client(authority.client_builder().key_log_file()),
+        server(authority.server_builder().key_log_file()),
+    ];
+    for logged in logged {
+        assert!(logged.contains("KeyLogFile"), "{logged}");
+    }
 }
