@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 use std::{env, thread};
 
+use tidegate_testkit::watched;
 use tidegate_tls::rustls::crypto::CryptoProvider;
 use tidegate_tls::rustls::pki_types::pem::PemObject;
 use tidegate_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -374,12 +375,12 @@ const PART: &str = "TIDEGATE_TLS_PART";
 
 /// Runs the test `name` again in a program of its own, in which it plays a part and has these variables.
 fn run_again(name: &str, part: &str, variables: &[(&str, &Path)]) {
-    let output = Command::new(env::current_exe().expect("this program"))
+    let mut program = Command::new(env::current_exe().expect("this program"));
+    program
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(PART, part)
-        .envs(variables.iter().copied())
-        .output()
-        .expect("this program");
+        .envs(variables.iter().copied());
+    let output = watched(|| program.output().expect("this program"));
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{part}: {said}");
 }
