@@ -169,7 +169,7 @@ fn the_links_of_the_pages_lead_somewhere() {
 fn every_file_of_the_crates_is_on_the_map() {
     let map = read("ARCHITECTURE.md");
     let mut wrong = Vec::new();
-    for house in ["reactor", "protocols", "transports", "streams", "testkit", "tidegate"] {
+    for house in ["reactor", "protocols", "transports", "streams", "tls", "testkit", "tidegate"] {
         let named = files_on_the_map(&map, &format!("### crates/{house}"));
         let folder = format!("crates/{house}/src");
         let there: Vec<String> = files(&[&folder])

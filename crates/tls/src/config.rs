@@ -22,3 +22,6 @@ pub use server::{Server, ServerBuilder};
 pub use versions::Version;
 
 pub(crate) use terms::Terms;
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,20 @@ pub struct Provider {
 type MakeTicketer = fn() -> Result<Arc<dyn ProducesTickets>, rustls::Error>;
 
 impl Provider {
-    pub(crate) fn crypto(&self) -> &Arc<CryptoProvider> {
+    /// The provider as rustls has it: for a configuration of rustls, or to make another provider of it.
+    ///
+    /// # Examples
+    ///
+    /// A provider that knows one way to exchange keys less:
+    ///
+    /// ```
+    /// use tidegate_tls::{Provider, rustls::crypto::CryptoProvider};
+    ///
+    /// let mut crypto = CryptoProvider::clone(Provider::default().crypto());
+    /// crypto.kx_groups.pop();
+    /// let provider = Provider::from(crypto);
+    /// ```
+    pub fn crypto(&self) -> &Arc<CryptoProvider> {
         &self.crypto
     }
 

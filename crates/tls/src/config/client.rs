@@ -393,10 +393,9 @@ fn verifier(
         Trust::Verified if system_roots => Verifier::new_with_extra_roots(certificates, provider)
             .map(|verifier| Arc::new(verifier) as Arc<dyn ServerCertVerifier>)
             .map_err(|error| ConfigError::SystemTrust { error: error.into() }),
-        Trust::Verified => WebPkiServerVerifier::builder_with_provider(store.into(), provider)
+        Trust::Verified => Ok(WebPkiServerVerifier::builder_with_provider(store.into(), provider)
             .build()
-            .map(|verifier| verifier as Arc<dyn ServerCertVerifier>)
-            .map_err(|error| ConfigError::SystemTrust { error: error.into() }),
+            .expect("roots were given, each of them is one at least, and nothing else can fail")),
         Trust::AnyName => {
             if system_roots {
                 roots::add_system(&mut store)?;

@@ -130,4 +130,16 @@ mod tests {
         let name = "bücher.example";
         check(name, Err(NameError::NotAscii { name: name.to_owned() }));
     }
+
+    #[test]
+    fn the_error_says_what_to_do_and_stays_inside_an_error_of_io() {
+        let text = |name: &str| server_name(name).unwrap_err().to_string();
+        assert!(text("").starts_with("check_hostname requires server_hostname"));
+        assert!(text("bücher.example").contains("xn--"));
+        assert!(text("two words").contains("\"two words\""));
+        let error = io::Error::from(NameError::Empty);
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        assert_eq!(inner, Some(&NameError::Empty));
+    }
 }

@@ -359,5 +359,6 @@ fn verifier(
         Clients::KnownOrSilent => builder.allow_unauthenticated(),
         Clients::Known => builder,
     };
-    builder.build().map_err(|error| ConfigError::SystemTrust { error: error.into() })
+    let verifier = builder.build();
+    Ok(verifier.expect("roots were given, each of them is one at least, and nothing else can fail"))
 }

@@ -1,10 +1,12 @@
-//! An authority for tests: it issues certificates and writes them to a folder of its own, which goes when it does.
+//! An authority for tests: it issues certificates and writes them to a folder of its own, which goes with it.
 
 #![allow(dead_code, reason = "every test program uses a part of this")]
 
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -15,30 +17,31 @@ use tidegate_tls::{Client, ClientBuilder, Server, ServerBuilder};
 
 /// Someone whom both sides of a test may trust.
 pub(crate) struct Authority {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     issuer: CertifiedIssuer<'static, KeyPair>,
     /// What follows a certificate in its chain: nothing if this is a root.
     issuers: String,
     issued: Cell<u32>,
 }
 
-/// A certificate and its key, as files.
+/// A certificate and its key, as files. They stay as long as this does, or the authority.
 #[derive(Clone, Debug)]
 pub(crate) struct Pem {
     pub(crate) chain: PathBuf,
     pub(crate) key: PathBuf,
+    folder: Arc<TempDir>,
 }
 
 impl Authority {
     /// A root.
     pub(crate) fn new() -> Authority {
-        let issuer = CertifiedIssuer::self_signed(authority("Tidegate's root"), fast_key());
+        let issuer = CertifiedIssuer::self_signed(authority("root"), fast_key());
         Authority::standing(issuer.expect("a root"), String::new())
     }
 
     /// An authority that this one vouches for; the chains of what it issues have its own certificate as well.
     pub(crate) fn intermediate(&self) -> Authority {
-        let params = authority("Tidegate's intermediate");
+        let params = authority("intermediate");
         let issuer = CertifiedIssuer::signed_by(params, fast_key(), &*self.issuer);
         let issuer = issuer.expect("an intermediate");
         let issuers = issuer.pem() + &self.issuers;
@@ -46,7 +49,7 @@ impl Authority {
     }
 
     fn standing(issuer: CertifiedIssuer<'static, KeyPair>, issuers: String) -> Authority {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         fs::write(folder.path().join("authority.pem"), issuer.pem()).expect("a file");
         Authority { folder, issuer, issuers, issued: Cell::new(0) }
     }
@@ -87,6 +90,7 @@ impl Authority {
         Pem {
             chain: self.file(&format!("{number}.pem"), chain),
             key: self.file(&format!("{number}.key"), key.serialize_pem()),
+            folder: self.folder.clone(),
         }
     }
 
@@ -134,7 +138,10 @@ fn fast_key() -> KeyPair {
     KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key")
 }
 
-fn authority(name: &str) -> CertificateParams {
+/// Every authority has a name of its own, since certificates name their issuer.
+fn authority(kind: &str) -> CertificateParams {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let name = format!("Tidegate's {kind} {}", MADE.fetch_add(1, Ordering::Relaxed));
     let mut params = CertificateParams::new([]).expect("no names");
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
