@@ -9,7 +9,7 @@ use tidegate_protocols::{
     Cause, Flow, FlowEvent, Gate, Lent, Notice, Owed, Protocol, Slot, Transport, Waiters, WriteBuffer,
     WriteLimits,
 };
-use tidegate_reactor::{Deferred, LoopHandle, OfferReason, Queued, TimerHandle};
+use tidegate_reactor::{Deferred, LoopHandle, OfferReason, Queued, Report, TimerHandle};
 
 use crate::config::Terms;
 use crate::info::Facts;
@@ -35,6 +35,8 @@ pub(crate) struct Tls {
     pub(crate) greets_later: Cell<bool>,
     /// What was received before `start_tls` is still to be looked at.
     pub(crate) head_start: Cell<bool>,
+    /// Everything that was written was sent: what goes wrong now costs nobody a byte.
+    pub(crate) all_sent: Cell<bool>,
     /// Bytes that were accepted have been dropped.
     pub(crate) unsent: Cell<bool>,
     me: Weak<Tls>,
@@ -106,6 +108,7 @@ impl Tls {
             greeted: Cell::new(false),
             greets_later: Cell::new(false),
             head_start: Cell::new(false),
+            all_sent: Cell::new(false),
             unsent: Cell::new(false),
             me: me.clone(),
             handle,
@@ -236,12 +239,19 @@ impl Tls {
             let Some(face) = self.face() else { return };
             self.owed.set(self.owed.get().on(FlowEvent::Told));
             self.handle.step(&|| self.title(), || {
-                let lent = self.slot.lend(|protocol| match notice {
-                    Notice::Pause => protocol.pause_writing(&face),
-                    Notice::Resume => protocol.resume_writing(&face),
+                let stage = match notice {
+                    Notice::Pause => "pause_writing",
+                    Notice::Resume => "resume_writing",
+                };
+                let lent = self.slot.lend(|protocol| {
+                    match notice {
+                        Notice::Pause => protocol.pause_writing(&face),
+                        Notice::Resume => protocol.resume_writing(&face),
+                    }
+                    Ok(())
                 });
-                if let Lent::Panicked(payload) = lent {
-                    self.fail_with(Cause::from_panic(payload));
+                if let Err(failure) = Failure::unless(stage, lent) {
+                    self.protocol_failed(failure);
                 }
             });
         }
@@ -265,9 +275,28 @@ impl Tls {
                 false => self.go_on(),
             };
             if let Err(failure) = done {
-                self.fail_with(failure.into());
+                self.protocol_failed(failure);
             }
         });
+    }
+
+    /// A callback has failed that was not made by the transport below, which reports its own.
+    fn protocol_failed(&self, Failure { stage, error }: Failure) {
+        let cause = Cause::from(error);
+        // First of all, so that a handler that ends the connection too does not take the cause away.
+        self.judge(cause.clone());
+        self.abort_now();
+        if !cause.is_os_error() {
+            let message = format!("Fatal error: protocol.{stage}() call failed.");
+            let mut report = Report::new(message).error(cause).transport(self.title());
+            if let Some(name) = self.slot.type_name() {
+                report = report.protocol(name);
+            }
+            if let Some(peer) = self.below().peername() {
+                report = report.peer(peer.to_string());
+            }
+            self.handle.call_exception_handler(report);
+        }
     }
 
     /// What reports call this connection.

@@ -53,6 +53,7 @@ impl Tls {
 
     /// A closing connection has nothing left to encrypt.
     pub(crate) fn finish_close(&self) {
+        self.all_sent.set(self.below().get_write_buffer_size() == 0);
         if self.writing.get() != Writing::Finished {
             // asyncio: sslproto.py answers a stream that was cut short with nothing.
             match self.peer_end.get() {
@@ -110,13 +111,13 @@ impl Tls {
         if self.life.get().is_over() {
             return;
         }
-        let cause = Cause::from(io::Error::from(error));
+        let cause = Cause::from(error);
         self.live(LifeEvent::End);
         self.reading.set(Reading::Ended);
         self.drop_undelivered();
         self.break_turn();
         self.drop_waiting();
-        self.judge_with(cause.clone());
+        self.judge(cause.clone());
         if let Some(gate) = self.take_gate() {
             gate.fail(cause);
         }
@@ -125,19 +126,17 @@ impl Tls {
     }
 
     /// The connection ends for this reason, whatever the transport below says; the first one counts.
-    pub(crate) fn judge(&self, error: TlsError) {
-        self.judge_with(Cause::from(io::Error::from(error)));
-    }
-
-    fn judge_with(&self, cause: Cause) {
+    pub(crate) fn judge(&self, cause: impl Into<Cause>) {
         let before = self.verdict.take();
-        self.verdict.set(before.or(Some(cause)));
+        self.verdict.set(before.or_else(|| Some(cause.into())));
     }
 
     /// The transport below is lost: delivers `connection_lost`, then lets go of everything.
     pub(crate) fn lose(&self, cause: Option<Cause>) {
-        if let Some(cause) = cause {
-            self.judge_with(cause);
+        // Who has said its end, and heard ours or gone away, does not matter any more.
+        let harmless = self.all_sent.get() && self.peer_end.get() == PeerEnd::Notified;
+        if let Some(cause) = cause.filter(|cause| !(harmless && cause.is_os_error())) {
+            self.judge(cause);
         }
         self.live(LifeEvent::End);
         self.cancel_deadline();
@@ -159,6 +158,7 @@ impl Tls {
         let due = self.if_seldom(|seldom| std::mem::take(&mut seldom.loss_due));
         if due {
             self.handle.step(&|| self.title(), || self.deliver_loss());
+            self.let_go();
         }
         due
     }
@@ -171,10 +171,11 @@ impl Tls {
             }
             _ => None,
         };
-        self.let_go();
         if let Some(Lent::Panicked(payload)) = lent {
+            // Whoever reports it asks for the protocol's name: it is let go of after that.
             resume_unwind(payload);
         }
+        self.let_go();
     }
 
     /// Drops the protocol and the session, and tells whoever waits. It breaks every cycle through here.

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use rustls::{CertificateError, InvalidMessage};
+use tidegate_protocols::Cause;
 
 /// Why a TLS connection could not be opened, or was lost.
 ///
@@ -58,7 +59,7 @@ impl TlsError {
             if let Some(found) = source.downcast_ref::<TlsError>() {
                 return Some(found);
             }
-            if let Some(cause) = source.downcast_ref::<tidegate_protocols::Cause>() {
+            if let Some(cause) = source.downcast_ref::<Cause>() {
                 return TlsError::of(cause);
             }
             source = source.source()?;
@@ -232,5 +233,11 @@ impl From<TlsError> for io::Error {
             TlsError::KeysUsedUp | TlsError::NotReady => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
+    }
+}
+
+impl From<TlsError> for Cause {
+    fn from(error: TlsError) -> Cause {
+        io::Error::from(error).into()
     }
 }

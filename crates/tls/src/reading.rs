@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 
 use tidegate_protocols::{
-    AtEof, Cause, Incoming, Outcome, ReadSource, Transport,
+    AtEof, Cause, Incoming, Lent, Outcome, ReadSource, Transport,
 };
 
 use crate::connection::{Failure, Rest, Tls};
@@ -239,10 +239,18 @@ impl Tls {
             self.queue_again();
             return Ok(());
         }
-        self.reading.set(Reading::Ended);
         let was_receiving = self.receiving.replace(true);
-        let lent = self.slot.lend(|protocol| protocol.eof_received(&face));
+        // A read finds the end, as it does everywhere; the callback may have closed or paused instead of reading.
+        let found = self.deliver_once(&face, &[], &mut 0);
+        let lent = match found.is_ok() && self.is_flowing() {
+            true => {
+                self.reading.set(Reading::Ended);
+                self.slot.lend(|protocol| protocol.eof_received(&face))
+            }
+            false => Lent::Nobody,
+        };
         self.receiving.set(was_receiving);
+        found?;
         match Failure::unless("eof_received", lent)? {
             Some(AtEof::Close) => self.close_gently(),
             Some(AtEof::KeepWriting) if !was_receiving => self.encrypt_waiting(),
@@ -387,11 +395,5 @@ impl ReadSource for Plain<'_> {
         into.extend_from_slice(&self.bytes[..length]);
         self.read = length;
         Ok(length)
-    }
-}
-
-impl From<Failure> for Cause {
-    fn from(failure: Failure) -> Cause {
-        Cause::from(failure.error)
     }
 }

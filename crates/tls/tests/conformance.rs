@@ -22,9 +22,19 @@ fn secured<G: Ground>(below: G) -> UnderLayer<G> {
     let short = Duration::from_secs(1);
     let client = authority.client_builder().shutdown_timeout(short).build().expect("a client");
     let server = authority.server_builder().shutdown_timeout(short).build().expect("a server");
-    // What is written counts with the records that it becomes, and a peer that is told of the end takes no more.
-    let can = below.capabilities();
-    let can = Capabilities { exact_sizes: false, writes_while_closing: false, half_close: true, ..can };
+    let can = Capabilities {
+        // TLS-25: dropped, since the peer is told of the end.
+        writes_while_closing: false,
+        // TLS-30: the peer answers a close.
+        closes_alone: false,
+        // replaced: TLS-35
+        abort_looks_like_eof: false,
+        // What is written counts as the records that it becomes.
+        exact_sizes: false,
+        // replaced: TLS-04
+        half_close: true,
+        ..below.capabilities()
+    };
     UnderLayer::of_two(
         below,
         move || ClientLayer::new(client.clone(), "localhost"),

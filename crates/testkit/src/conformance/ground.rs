@@ -55,6 +55,10 @@ pub struct Capabilities {
     pub answers_eof: bool,
     /// What is written to a closing transport that still flushes is sent.
     pub writes_while_closing: bool,
+    /// A close needs nothing of the peer's: the loss follows by itself, in its turn.
+    pub closes_alone: bool,
+    /// A peer that aborts looks like one that has ended; else it is told apart, as an error.
+    pub abort_looks_like_eof: bool,
     /// The write buffer counts the bytes that were written and no others.
     pub exact_sizes: bool,
     /// Both addresses are known.
@@ -71,6 +75,8 @@ impl Default for Capabilities {
             half_close: true,
             answers_eof: true,
             writes_while_closing: true,
+            closes_alone: true,
+            abort_looks_like_eof: true,
             exact_sizes: true,
             addresses: true,
             descriptor: true,
