@@ -133,3 +133,6 @@ impl Life {
         self.child == Child::Running
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,8 @@ pub(crate) struct Process {
     /// What pipes have to tell and could not be told when it happened.
     held: RefCell<VecDeque<(RawFd, PipeEvent<'static>)>>,
     queued: Cell<bool>,
+    /// `connection_made` has failed, or never came.
+    unopened: Cell<bool>,
     opened: Waiters,
     exited: Waiters,
     closed: Waiters,
@@ -91,6 +93,7 @@ impl Process {
             pipes: [const { OnceCell::new() }; 3],
             held: RefCell::new(VecDeque::new()),
             queued: Cell::new(false),
+            unopened: Cell::new(false),
             opened: Waiters::new(),
             exited: Waiters::new(),
             closed: Waiters::new(),
@@ -178,6 +181,7 @@ impl Process {
             protocol.connection_made(transport);
             Ok(())
         });
+        self.unopened.set(self.copy_of_cause().is_some());
         self.happens(LifeEvent::Greeted);
         self.opened.wake_all();
     }
@@ -396,6 +400,12 @@ impl Process {
         if life.is_lost() {
             return;
         }
+        if !life.is_greeted() {
+            let aborted = io::ErrorKind::ConnectionAborted;
+            let error = io::Error::new(aborted, "the loop was closed before connection_made");
+            self.cause.set(Some(error.into()));
+            self.unopened.set(true);
+        }
         self.happens(LifeEvent::LoopClosed);
         self.pipes().for_each(PipeTransport::abort);
         let watch = self.watch.take();
@@ -457,8 +467,8 @@ impl Process {
             return Poll::Pending;
         }
         match self.copy_of_cause() {
-            Some(cause) => Poll::Ready(Err(cause.into())),
-            None => Poll::Ready(Ok(())),
+            Some(cause) if self.unopened.get() => Poll::Ready(Err(cause.into())),
+            _ => Poll::Ready(Ok(())),
         }
     }
 
