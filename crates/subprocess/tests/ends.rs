@@ -307,10 +307,13 @@ fn a_child_that_somebody_else_has_reaped_is_told_as_255() {
     run(async {
         for group in [false, true] {
             let reports = keep_reports();
-            let (builder, log) = shell("exit 7");
+            let (builder, log) = shell("read line; exit 7");
             let builder = if group { builder.process_group(0) } else { builder };
             let transport = builder.await.expect("a child");
             let pid = Pid::from_raw(i32::try_from(transport.get_pid()).expect("a number"));
+            let stdin = transport.stdin().expect("piped");
+            stdin.write(b"\n");
+            drop(stdin.flush());
             waitpid(pid, WaitOptions::empty()).expect("a child");
             // Nothing of it is there to be signalled, and nobody else is.
             transport.kill().expect("silently ignored");
