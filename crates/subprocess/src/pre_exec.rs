@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::sys::signal::SigSet;
 use rustix::io::fcntl_dupfd_cloexec;
 
 /// What the child does for itself before it becomes the program.
@@ -20,15 +21,19 @@ pub(crate) struct InChild {
 impl InChild {
     /// Arranges it. The answer has to live until the child was started.
     ///
-    /// Without anything to do the command is left as it was, since the standard library starts a child several times as
-    /// fast when nothing is to run in it.
+    /// Without anything to do the command is left as it was, since the standard library starts a child faster when
+    /// nothing is to run in it. A blocked signal is something to do: it would stay blocked in the child, which knows
+    /// nothing of it.
     ///
     /// # Errors
     ///
     /// That descriptors have run out, or that a number is above this process's limit.
     pub(crate) fn arrange(self, command: &mut Command) -> io::Result<Vec<OwnedFd>> {
         let InChild { start_new_session, umask, reset_signals, passed } = self;
-        if !start_new_session && umask.is_none() && !reset_signals && passed.is_empty() {
+        // A mask that cannot be had is that of a system without one.
+        let blocked = SigSet::thread_get_mask().is_ok_and(|mask| mask != SigSet::empty());
+        let plain = !start_new_session && umask.is_none() && !reset_signals && passed.is_empty();
+        if plain && !blocked {
             return Ok(Vec::new());
         }
 
@@ -46,6 +51,7 @@ impl InChild {
         }
 
         let in_child = move || {
+            SigSet::empty().thread_set_mask()?;
             if reset_signals {
                 default_signals();
             }

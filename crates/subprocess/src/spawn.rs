@@ -25,8 +25,9 @@ use crate::{SpawnArgumentError, SpawnError, Spawning, SubprocessFactory, Subproc
 ///
 /// The child starts with no signal blocked, and with SIGPIPE doing what it does by default, though Rust programs ignore
 /// it. Signals that a handler is set for are the system's again. What this process ignores the child ignores, as is
-/// usual (`nohup` works so); [`reset_signals`](SpawnSubprocess::reset_signals) undoes that too. It inherits no
-/// descriptors but the standard streams and those [passed](SpawnSubprocess::pass_fd).
+/// usual (`nohup` works so); [`reset_signals`](SpawnSubprocess::reset_signals) undoes that too. It has its standard
+/// streams, the descriptors that were [passed](SpawnSubprocess::pass_fd), and such that close-on-exec was not set for,
+/// which the standard library and this one set for all of theirs. (asyncio's child closes those too.)
 ///
 /// Starting blocks the loop for as long as the system takes to execute the program, a fraction of a millisecond.
 ///

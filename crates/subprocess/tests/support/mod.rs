@@ -180,31 +180,29 @@ impl Drop for Recorder {
     }
 }
 
+/// A child with a recorder.
+pub(crate) type Recording = SpawnSubprocess<Box<dyn FnOnce() -> Recorder>>;
+
 /// A program with a recorder.
-pub(crate) fn exec(program: &str) -> (SpawnSubprocess<impl FnOnce() -> Recorder>, Log) {
+pub(crate) fn exec(program: &str) -> (Recording, Log) {
     let recorder = Recorder::new();
     let log = recorder.log();
-    (subprocess_exec(move || recorder, program), log)
+    (subprocess_exec(Box::new(move || recorder), program), log)
 }
 
 /// A command line with a recorder.
-pub(crate) fn shell(command: &str) -> (SpawnSubprocess<impl FnOnce() -> Recorder>, Log) {
+pub(crate) fn shell(command: &str) -> (Recording, Log) {
     shell_with(Recorder::new(), command)
 }
 
 /// A command line with this recorder.
-pub(crate) fn shell_with(
-    recorder: Recorder,
-    command: &str,
-) -> (SpawnSubprocess<impl FnOnce() -> Recorder>, Log) {
+pub(crate) fn shell_with(recorder: Recorder, command: &str) -> (Recording, Log) {
     let log = recorder.log();
-    (subprocess_shell(move || recorder, command), log)
+    (subprocess_shell(Box::new(move || recorder), command), log)
 }
 
 /// Runs a command line to its end, and answers all that was told.
-pub(crate) async fn finished(
-    started: (SpawnSubprocess<impl FnOnce() -> Recorder>, Log),
-) -> (SubprocessTransport, Log) {
+pub(crate) async fn finished(started: (Recording, Log)) -> (SubprocessTransport, Log) {
     let (builder, log) = started;
     let transport = builder.await.expect("a child");
     assert!(transport.closed().await.is_none());
