@@ -1,13 +1,7 @@
 //! How a child's end is learnt: a descriptor that becomes readable then, and the one owner who reaps.
 
 #[cfg(all(
-    any(
-        target_vendor = "apple",
-        target_os = "freebsd",
-        target_os = "netbsd",
-        target_os = "openbsd",
-        target_os = "dragonfly"
-    ),
+    any(target_vendor = "apple", target_os = "freebsd", target_os = "dragonfly"),
     not(tidegate_portable)
 ))]
 #[path = "kqueue.rs"]
@@ -23,8 +17,6 @@ mod thread;
         target_os = "linux",
         target_vendor = "apple",
         target_os = "freebsd",
-        target_os = "netbsd",
-        target_os = "openbsd",
         target_os = "dragonfly"
     ))
 ))]
@@ -169,7 +161,9 @@ impl Watch {
         match self.collect(false) {
             Ok(None) => {
                 let pid = self.pid;
-                let wait = move || thread::wait(pid, WaitIdOptions::EXITED);
+                let wait = move || {
+                    let _reaped = thread::wait(pid, WaitIdOptions::EXITED);
+                };
                 let _no_more_threads =
                     std::thread::Builder::new().name("tidegate-reap".to_owned()).spawn(wait);
                 None
