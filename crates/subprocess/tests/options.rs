@@ -259,6 +259,20 @@ fn passed_descriptors_may_change_places() {
     });
 }
 
+// be it free here or taken
+#[test]
+fn a_descriptor_is_passed_with_any_number() {
+    run(async {
+        for number in 3..40 {
+            let (read, write) = pipe();
+            let (builder, log) = shell(&format!("echo {number} >/dev/fd/{number}"));
+            let transport = builder.pass_fd(write, number).await.expect("a child");
+            assert!(transport.closed().await.is_none());
+            assert_eq!(text(read), format!("{number}\n"), "{:?}", log.told());
+        }
+    });
+}
+
 #[test]
 fn a_passed_descriptor_may_keep_its_number() {
     run(async {

@@ -68,15 +68,20 @@ fn nothing_comes_before_connection_made_however_soon_it_happens() {
 fn what_comes_while_the_protocol_is_looked_at_is_told_after() {
     watched(|| {
         let event_loop = EventLoop::new().expect("a loop");
-        let (builder, log) = shell("read line; printf %02000d 7; echo err >&2");
+        let (builder, log) = shell("read line; echo err >&2; printf %02000d 7; read line");
         let transport =
             event_loop.run_until_complete(builder.into_future()).expect("run").expect("a child");
         transport
             .with_protocol(|_: &mut Recorder| {
                 transport.stdin().expect("piped").write(b"go\n");
+                let pipe = transport.stdout().expect("piped");
+                event_loop.run_until_complete(until(|| !pipe.is_reading())).expect("run");
+                transport.kill().expect("it runs");
                 event_loop.run_until_complete(transport.wait()).expect("run");
                 event_loop.run_until_complete(turns(50)).expect("turns");
                 assert_eq!(log.told(), [Told::Made]);
+                // What is held back stays one read.
+                assert!(!transport.stdout().expect("piped").is_reading());
             })
             .expect("the protocol");
         event_loop.run_until_complete(transport.closed()).expect("run");

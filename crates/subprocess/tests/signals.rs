@@ -2,8 +2,11 @@
 
 #![cfg(not(windows))]
 
+use std::cell::RefCell;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::pin::Pin;
+use std::task::{Context, Waker};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tidegate_reactor::Signal;
@@ -183,19 +186,30 @@ fn a_child_without_a_group_of_its_own_has_none_to_signal() {
 }
 
 #[test]
-fn what_was_written_leaves_before_the_signal_does() {
+fn what_was_written_leaves_before_a_child_is_started_signalled_or_killed() {
     run(async {
-        let (builder, log) = shell(
-            "trap 'read line; echo got $line; exit 0' TERM; echo ready; while :; do cat <&3; done",
-        );
-        let (waits, _go) = io::pipe().expect("a pipe");
-        let transport = builder.pass_fd(waits, 3).await.expect("a child");
-        until(|| log.data(1) == "ready\n").await;
-        transport.stdin().expect("piped").write(b"first\n");
-        // Its cat dies of it as well, so that the shell comes to its trap.
-        transport.terminate().expect("it runs");
-        drop(_go);
-        transport.closed().await;
-        assert_eq!(log.data(1), "ready\ngot first\n");
+        let (builder, _) = exec("/bin/cat");
+        let first = builder.await.expect("a child");
+        let stdin = first.stdin().expect("piped");
+        let leaves = |act: &dyn Fn()| {
+            stdin.write(b"hello");
+            assert_eq!(stdin.get_write_buffer_size(), 5, "it waits for the end of the step");
+            act();
+            assert_eq!(stdin.get_write_buffer_size(), 0);
+        };
+        let (builder, _) = exec("/bin/cat");
+        let starting = RefCell::new(builder.process_group(0).into_future());
+        let nobody = || Context::from_waker(Waker::noop());
+        leaves(&|| {
+            let mut starting = starting.borrow_mut();
+            assert!(Pin::new(&mut *starting).poll(&mut nobody()).is_pending());
+        });
+        let second = starting.into_inner().await.expect("a child");
+        leaves(&|| second.send_signal(Signal::SIGCONT).expect("it runs"));
+        leaves(&|| second.send_signal_to_group(Signal::SIGCONT).expect("it runs"));
+        leaves(&|| second.close());
+        second.closed().await;
+        first.close();
+        first.closed().await;
     });
 }
