@@ -11,6 +11,24 @@ use std::path::PathBuf;
 ///
 /// It travels in an [`io::Error`] of the kind [`InvalidInput`](io::ErrorKind::InvalidInput). The asyncio counterpart is
 /// the `ValueError` of `subprocess_exec` and of `subprocess.Popen`.
+///
+/// ```
+/// use std::io;
+/// use tidegate_subprocess::{SpawnArgumentError, SubprocessProtocol, subprocess_exec};
+///
+/// struct Idle;
+/// impl SubprocessProtocol for Idle {}
+///
+/// # fn main() -> io::Result<()> {
+/// # tidegate_reactor::run(async {
+/// let error = subprocess_exec(|| Idle, "echo").arg("a\0b").await.unwrap_err();
+/// assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+/// let wrong = error.get_ref().and_then(|inner| inner.downcast_ref());
+/// assert_eq!(wrong, Some(&SpawnArgumentError::NulByte { place: "an argument" }));
+/// # Ok::<(), io::Error>(())
+/// # })
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpawnArgumentError {
@@ -75,6 +93,25 @@ impl From<SpawnArgumentError> for io::Error {
 ///
 /// It travels in an [`io::Error`] of the same kind, with the system's error as its source. The asyncio counterparts are
 /// `FileNotFoundError`, `PermissionError` and `OSError`.
+///
+/// ```
+/// use std::io;
+/// use tidegate_subprocess::{SpawnError, SubprocessProtocol, subprocess_exec};
+///
+/// struct Idle;
+/// impl SubprocessProtocol for Idle {}
+///
+/// # fn main() -> io::Result<()> {
+/// # tidegate_reactor::run(async {
+/// let error = subprocess_exec(|| Idle, "no-such-program").await.unwrap_err();
+/// match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+///     Some(SpawnError::ProgramNotFound { program, .. }) => assert_eq!(program, "no-such-program"),
+///     _ => unreachable!("{error}"),
+/// }
+/// # Ok::<(), io::Error>(())
+/// # })
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SpawnError {
@@ -157,6 +194,18 @@ impl From<SpawnError> for io::Error {
 }
 
 /// Why a signal was not sent.
+///
+/// ```
+/// # fn example(transport: &tidegate_subprocess::SubprocessTransport) {
+/// use tidegate_subprocess::SendSignalError;
+///
+/// match transport.terminate() {
+///     Ok(()) => println!("asked to end, unless it has ended already"),
+///     Err(SendSignalError::NoSuchProcess) => println!("it is gone"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SendSignalError {

@@ -13,6 +13,18 @@ use crate::process::{PipeEvent, Process};
 
 /// The transport of a pipe to or from a child, as
 /// [`get_pipe_transport`](crate::SubprocessTransport::get_pipe_transport) answers it.
+///
+/// ```
+/// # fn example(transport: &tidegate_subprocess::SubprocessTransport) {
+/// use tidegate_subprocess::PipeTransport;
+///
+/// match transport.get_pipe_transport(0) {
+///     Some(PipeTransport::Write(stdin)) => drop(stdin.write(b"hello")),
+///     Some(PipeTransport::Read(_)) => unreachable!("standard input is written to"),
+///     None => println!("standard input is not piped"),
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub enum PipeTransport {
     /// The child's output or standard error.

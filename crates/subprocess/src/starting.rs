@@ -20,7 +20,38 @@ use crate::{SpawnError, SubprocessProtocol, SubprocessTransport};
 
 /// What a builder of a child makes of it; asyncio's `protocol_factory`, and whatever answers more than the transport.
 ///
-/// A function that answers a protocol is one, and is all that most programs need.
+/// A function that answers a protocol is one, and is all that most programs need. Crates that stand on protocols
+/// implement it, so that their children have every option of ours.
+///
+/// ```
+/// use std::io;
+/// use tidegate_subprocess::{
+///     SpawnSubprocess, SubprocessFactory, SubprocessProtocol, SubprocessTransport,
+/// };
+///
+/// struct Idle;
+/// impl SubprocessProtocol for Idle {}
+///
+/// /// Answers the number of the child.
+/// struct Number;
+/// impl SubprocessFactory for Number {
+///     type Opened = u32;
+///     type Kept = ();
+///     fn make(self) -> (Box<dyn SubprocessProtocol>, ()) {
+///         (Box::new(Idle), ())
+///     }
+///     fn opened((): (), transport: SubprocessTransport) -> u32 {
+///         transport.get_pid()
+///     }
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// # tidegate_reactor::run(async {
+/// assert!(SpawnSubprocess::exec(Number, "true").await? > 0);
+/// # Ok::<(), io::Error>(())
+/// # })
+/// # }
+/// ```
 pub trait SubprocessFactory {
     /// What the builder resolves to.
     type Opened;

@@ -27,11 +27,55 @@ use crate::{PipeTransport, SendSignalError, SubprocessProtocol};
 /// and a loop that is closed kills and reaps whatever still runs, with no callback.
 ///
 /// The asyncio counterpart is `asyncio.SubprocessTransport` (transports.py), and methods have its names.
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use std::os::fd::RawFd;
+/// use tidegate_subprocess::{SubprocessProtocol, SubprocessTransport, subprocess_exec};
+///
+/// /// Closes the input of `cat` when the greeting has come back.
+/// struct Greets;
+/// impl SubprocessProtocol for Greets {
+///     fn connection_made(&mut self, transport: &SubprocessTransport) {
+///         transport.stdin().expect("it is piped").write(b"hello");
+///     }
+///     fn pipe_data_received(
+///         &mut self,
+///         transport: &SubprocessTransport,
+///         _: RawFd,
+///         data: &[u8],
+///     ) -> io::Result<()> {
+///         assert_eq!(data, b"hello");
+///         transport.stdin().expect("it is piped").close();
+///         Ok(())
+///     }
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// # tidegate_reactor::run(async {
+/// let transport = subprocess_exec(|| Greets, "cat").await?;
+/// assert!(transport.closed().await.is_none());
+/// assert_eq!(transport.get_returncode(), Some(0));
+/// # Ok::<(), io::Error>(())
+/// # })
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SubprocessTransport(pub(crate) Rc<Process>);
 
 /// Which child it is, as [`get_extra_info`](SubprocessTransport::get_extra_info) answers it (asyncio's `"subprocess"`,
 /// which is the `Popen` object).
+///
+/// ```
+/// # fn example(transport: &tidegate_subprocess::SubprocessTransport) {
+/// use tidegate_subprocess::ChildProcess;
+///
+/// let child: Option<ChildProcess> = transport.get_extra_info();
+/// assert_eq!(child.map(|child| child.pid), Some(transport.get_pid()));
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChildProcess {
     /// Its number.

@@ -71,7 +71,7 @@ impl Limited {
 
 impl Drop for Limited {
     fn drop(&mut self) {
-        setrlimit(Resource::Nofile, self.0.clone()).expect("as before");
+        setrlimit(Resource::Nofile, self.0).expect("as before");
     }
 }
 

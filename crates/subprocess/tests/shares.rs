@@ -31,6 +31,7 @@ fn a_share_is_a_protocol_and_so_is_a_box() {
 }
 
 #[test]
+#[expect(clippy::await_holding_refcell_ref, reason = "it is what must not be done")]
 fn a_share_that_is_borrowed_ends_its_child() {
     run(async {
         let reports = keep_reports();
