@@ -18,8 +18,8 @@ use tidegate_testkit::{alone, open_descriptors, run, watched};
 
 mod support;
 use support::{
-    Recorder, Told, exec, finished, is_childless, keep_reports, messages, poll_once, shell,
-    shell_with, turns, until,
+    Recorder, Told, again_ignoring, exec, finished, is_childless, keep_reports, messages,
+    poll_once, shell, shell_with, turns, until,
 };
 
 //
@@ -326,6 +326,22 @@ fn a_child_that_somebody_else_has_reaped_is_told_as_255() {
             assert_eq!(told.len(), 1);
             assert!(told[0].starts_with("Unknown child process pid"), "{told:?}");
         }
+    });
+}
+
+// the system reaps them
+#[test]
+fn a_program_that_ignores_sigchld_is_told_of_each_end_all_the_same() {
+    if again_ignoring("CHLD", "a_program_that_ignores_sigchld_is_told_of_each_end_all_the_same") {
+        return;
+    }
+    run(async {
+        let reports = keep_reports();
+        for _ in 0..20 {
+            let (transport, _) = finished(exec("/bin/true")).await;
+            assert_eq!(transport.get_returncode(), Some(255));
+        }
+        assert_eq!(messages(&reports).len(), 20);
     });
 }
 

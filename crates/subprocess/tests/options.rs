@@ -13,6 +13,8 @@ use tidegate_subprocess::{Stdio, SubprocessTransport};
 use tidegate_testkit::run;
 
 mod support;
+#[cfg(target_os = "linux")]
+use support::again_ignoring;
 use support::{Log, Recording, Told, exec, finished, shell, turns, until};
 
 /// What a child writes to its output.
@@ -297,25 +299,6 @@ fn the_limits_of_standard_input_are_what_was_asked_for() {
     });
 }
 
-/// Runs a test of this program again in a process that ignores SIGUSR1; false in that process.
-#[cfg(target_os = "linux")]
-fn again_ignoring(name: &str) -> bool {
-    const ASKED: &str = "TIDEGATE_IGNORES_SIGUSR1";
-    if std::env::var_os(ASKED).is_some() {
-        return false;
-    }
-    let ended = std::process::Command::new("/bin/sh")
-        .args(["-c", "trap '' USR1; exec \"$0\" --exact \"$1\" --nocapture"])
-        .arg(std::env::current_exe().expect("this program"))
-        .arg(name)
-        .env(ASKED, "yes")
-        .output()
-        .expect("this program started again");
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    assert!(String::from_utf8_lossy(&ended.stdout).contains("1 passed"));
-    true
-}
-
 /// A set of signals of a child, by its name in /proc.
 #[cfg(target_os = "linux")]
 fn signals(status: &str, name: &str) -> u64 {
@@ -327,7 +310,7 @@ fn signals(status: &str, name: &str) -> u64 {
 #[cfg(target_os = "linux")]
 fn a_child_starts_with_no_signal_blocked_and_sigpipe_not_ignored() {
     use nix::sys::signal::{SigSet, Signal};
-    if again_ignoring("a_child_starts_with_no_signal_blocked_and_sigpipe_not_ignored") {
+    if again_ignoring("USR1", "a_child_starts_with_no_signal_blocked_and_sigpipe_not_ignored") {
         return;
     }
     let mut blocked = SigSet::empty();

@@ -14,7 +14,7 @@ use tidegate_subprocess::{SendSignalError, SubprocessTransport};
 use tidegate_testkit::run;
 
 mod support;
-use support::{Recorder, Told, exec, finished, shell, shell_with, until};
+use support::{Recorder, Told, exec, finished, shell, shell_with, turns, until};
 
 /// Those that end a process unless it does something about them.
 const DEADLY: [Signal; 17] = [
@@ -68,6 +68,25 @@ fn terminate_and_kill_are_what_they_say() {
         };
         check(SubprocessTransport::terminate, -15).await;
         check(SubprocessTransport::kill, -9).await;
+    });
+}
+
+#[test]
+fn a_child_that_is_stopped_has_not_ended() {
+    run(async {
+        let (builder, log) = exec("/bin/cat");
+        let transport = builder.await.expect("a child");
+        transport.send_signal(Signal::SIGSTOP).expect("it runs");
+        let pid = Pid::from_raw(i32::try_from(transport.get_pid()).expect("a number"));
+        let id = WaitId::Pid(pid.expect("a number"));
+        waitid(id, WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT).expect("a child");
+        turns(20).await;
+        assert_eq!((log.told(), transport.get_returncode()), (vec![Told::Made], None));
+        transport.send_signal(Signal::SIGCONT).expect("it is stopped");
+        transport.stdin().expect("piped").close();
+        transport.closed().await;
+        assert_eq!(transport.get_returncode(), Some(0));
+        log.assert_grammar();
     });
 }
 

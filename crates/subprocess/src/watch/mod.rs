@@ -53,6 +53,9 @@ pub(crate) enum By {
     /// The descriptor, which is a pidfd: no other process can be meant by it.
     #[cfg(all(target_os = "linux", not(tidegate_portable)))]
     Descriptor,
+    /// Nothing: somebody has reaped it before it could be known.
+    #[cfg(all(target_os = "linux", not(tidegate_portable)))]
+    Nothing,
     /// Its number, which is its own until it is reaped.
     Number,
 }
@@ -121,6 +124,8 @@ impl Watch {
         match self.by {
             #[cfg(all(target_os = "linux", not(tidegate_portable)))]
             By::Descriptor => room::wait(&self.descriptor, options),
+            #[cfg(all(target_os = "linux", not(tidegate_portable)))]
+            By::Nothing => Err(Errno::CHILD),
             By::Number => thread::wait(self.pid, options),
         }
     }
@@ -135,6 +140,8 @@ impl Watch {
         let sent = match self.by {
             #[cfg(all(target_os = "linux", not(tidegate_portable)))]
             By::Descriptor => room::send_signal(&self.descriptor, signal),
+            #[cfg(all(target_os = "linux", not(tidegate_portable)))]
+            By::Nothing => Err(Errno::SRCH),
             By::Number => rustix::process::kill_process(self.pid, signal),
         };
         gone_is_fine(sent)

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::RawFd;
 use std::pin::Pin;
+use std::process::Command;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -18,6 +19,7 @@ use tidegate_reactor::{LoopHandle, Report};
 use tidegate_subprocess::{
     SpawnSubprocess, SubprocessProtocol, SubprocessTransport, subprocess_exec, subprocess_shell,
 };
+use tidegate_testkit::watched;
 #[allow(unused_imports, reason = "each test program uses a part of it")]
 pub(crate) use tidegate_testkit::{turns, until};
 
@@ -270,4 +272,33 @@ impl Count {
     pub(crate) fn get(&self) -> usize {
         self.0.get()
     }
+}
+
+/// Runs a test of this program again in a process that ignores a signal; false in that process.
+///
+/// It takes an `env` that can do so, as that of GNU; elsewhere the test is skipped.
+pub(crate) fn again_ignoring(signal: &str, test: &str) -> bool {
+    const ASKED: &str = "TIDEGATE_IGNORES_A_SIGNAL";
+    if std::env::var_os(ASKED).is_some() {
+        return false;
+    }
+    watched(|| {
+        let ignoring = || {
+            let mut command = Command::new("env");
+            command.arg(format!("--ignore-signal={signal}"));
+            command
+        };
+        if !ignoring().arg("true").output().is_ok_and(|ended| ended.status.success()) {
+            return eprintln!("skipped: env cannot ignore signals");
+        }
+        let ended = ignoring()
+            .arg(std::env::current_exe().expect("this program"))
+            .args(["--exact", test, "--nocapture"])
+            .env(ASKED, "yes")
+            .output()
+            .expect("this program started again");
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        assert!(String::from_utf8_lossy(&ended.stdout).contains("1 passed"));
+    });
+    true
 }
