@@ -318,6 +318,7 @@ fn a_child_that_somebody_else_has_reaped_is_told_as_255() {
             waitpid(pid, WaitOptions::empty()).expect("a child");
             // Nothing of it is there to be signalled, and nobody else is.
             transport.kill().expect("silently ignored");
+            assert_eq!(transport.kill_group().is_ok(), group);
             assert_eq!(transport.wait().await.code(), Some(255));
             assert!(transport.closed().await.is_none());
             log.assert_grammar();

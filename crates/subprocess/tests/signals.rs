@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Waker};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use tidegate_reactor::Signal;
+use tidegate_reactor::{LoopHandle, Signal};
 use tidegate_subprocess::{SendSignalError, SubprocessTransport};
 use tidegate_testkit::run;
 
@@ -179,6 +179,12 @@ fn a_group_is_killed_with_its_leader_gone() {
             assert_eq!(transport.wait().await.code(), Some(6));
             // It is kept as a zombie, so that the group is nobody else's.
             until_it_has_ended(&transport);
+            // And the loop does not hear of it again and again.
+            let handle = LoopHandle::current().expect("a loop");
+            let before = handle.statistics().turns;
+            finished(exec("/bin/true")).await;
+            let turns = handle.statistics().turns - before;
+            assert!(turns < 100, "{turns} turns for one child: the loop spins");
             transport.kill_group().expect("the grandchild is there");
             transport.closed().await;
             log.assert_grammar();

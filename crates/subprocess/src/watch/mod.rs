@@ -153,7 +153,12 @@ impl Watch {
     ///
     /// As for [`send_signal`](Watch::send_signal).
     pub(crate) fn send_signal_to_group(&self, signal: Signal) -> io::Result<()> {
-        gone_is_fine(kill_process_group(self.pid, named(signal)))
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        match self.wait(look) {
+            Ok(_) => gone_is_fine(kill_process_group(self.pid, named(signal))),
+            // Somebody else has reaped it, and the number may be that of another group.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Kills the child and reaps it, though the loop has no more turns.
