@@ -1,0 +1,105 @@
+//! What is done in the child between fork and exec, where the standard library has no safe way to ask for it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::signal::SigSet;
+use rustix::io::fcntl_dupfd_cloexec;
+
+/// What the child does for itself before it becomes the program.
+#[derive(Debug, Default)]
+pub(crate) struct InChild {
+    pub(crate) start_new_session: bool,
+    pub(crate) umask: Option<u32>,
+    pub(crate) reset_signals: bool,
+    /// Descriptors, each with its number in the child.
+    pub(crate) passed: Vec<(OwnedFd, RawFd)>,
+}
+
+impl InChild {
+    /// Arranges it. The answer has to live until the child was started.
+    ///
+    /// Without anything to do the command is left as it was, since the standard library starts a child faster when
+    /// nothing is to run in it. A blocked signal is something to do: it would stay blocked in the child, which knows
+    /// nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// That descriptors have run out, or that a number is above this process's limit.
+    pub(crate) fn arrange(self, command: &mut Command) -> io::Result<Vec<OwnedFd>> {
+        let InChild { start_new_session, umask, reset_signals, passed } = self;
+        // A mask that cannot be had is that of a system without one.
+        let blocked = SigSet::thread_get_mask().is_ok_and(|mask| mask != SigSet::empty());
+        let plain = !start_new_session && umask.is_none() && !reset_signals && passed.is_empty();
+        if plain && !blocked {
+            return Ok(Vec::new());
+        }
+
+        // The copies lie above all numbers wanted, so that none is overwritten before it was copied down.
+        let above = passed.iter().map(|(_, number)| number.saturating_add(1)).max().unwrap_or(3);
+        let mut taken = Vec::new();
+        let mut copies = Vec::new();
+        for (descriptor, number) in &passed {
+            copies.push((fcntl_dupfd_cloexec(descriptor, above)?, *number));
+            // The number is taken here too, or the standard library's own pipe to the child could get it.
+            let place = fcntl_dupfd_cloexec(descriptor.as_fd(), *number)?;
+            if place.as_raw_fd() == *number {
+                taken.push(place);
+            }
+        }
+
+        let in_child = move || {
+            SigSet::empty().thread_set_mask()?;
+            if reset_signals {
+                default_signals();
+            }
+            if start_new_session {
+                new_session()?;
+            }
+            if let Some(mask) = umask {
+                set_umask(mask);
+            }
+            copies.iter().try_for_each(|(copy, number)| copy_down(copy.as_raw_fd(), *number))
+        };
+        // SAFETY: in the child, all of it is system calls that are async-signal-safe; nothing allocates, locks or panics.
+        #[expect(unsafe_code, reason = "the standard library has no safe way")]
+        unsafe {
+            command.pre_exec(in_child);
+        }
+        Ok(taken)
+    }
+}
+
+/// Has every signal do what the system has it do.
+fn default_signals() {
+    for signal in 1..=64 {
+        // SAFETY: no handler of ours is installed; numbers that are none, and the two that cannot be changed, are refused.
+        #[expect(unsafe_code, reason = "dispositions are the system's")]
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+}
+
+fn new_session() -> io::Result<()> {
+    rustix::process::setsid()?;
+    Ok(())
+}
+
+fn set_umask(mask: u32) {
+    // SAFETY: it takes a number and cannot fail.
+    #[expect(unsafe_code, reason = "a call of the system's")]
+    unsafe {
+        libc::umask(mask as libc::mode_t);
+    }
+}
+
+/// Makes `number` a descriptor of the same, which stays open when the program is executed.
+fn copy_down(copy: RawFd, number: RawFd) -> io::Result<()> {
+    // SAFETY: nobody in the child owns `number`: it is above the standard streams, and what had it here was copied.
+    #[expect(unsafe_code, reason = "the number is chosen")]
+    let copied = unsafe { libc::dup2(copy, number) };
+    if copied < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

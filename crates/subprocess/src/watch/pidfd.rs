@@ -1,0 +1,38 @@
+//! The end of a child by its pidfd, on Linux.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal,
+    waitid,
+};
+
+use super::{By, thread};
+
+/// The pidfd of a child that is not reaped. Where the system has none, a thread stands in.
+pub(super) fn open(pid: Pid) -> io::Result<(OwnedFd, By)> {
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(descriptor) => Ok((descriptor, By::Descriptor)),
+        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(error.into()),
+        Err(Errno::SRCH) => {
+            // A pipe that nobody writes to is readable at once.
+            let (read, _write) = io::pipe()?;
+            Ok((read.into(), By::Nothing))
+        }
+        // An old kernel, or a sandbox.
+        Err(_) => thread::open(pid),
+    }
+}
+
+pub(super) fn wait(
+    pidfd: &OwnedFd,
+    options: WaitIdOptions,
+) -> rustix::io::Result<Option<WaitIdStatus>> {
+    rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), options))
+}
+
+pub(super) fn send_signal(pidfd: &OwnedFd, signal: Signal) -> rustix::io::Result<()> {
+    pidfd_send_signal(pidfd, signal)
+}
