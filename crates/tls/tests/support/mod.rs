@@ -221,6 +221,8 @@ pub(crate) struct Peer(Rc<PeerState>);
 pub(crate) struct PeerState {
     session: RefCell<Connection>,
     secured: Cell<bool>,
+    /// What the session wants to be sent waits for the test.
+    held: Cell<bool>,
     /// Every byte that has arrived, as it was on the wire.
     wire: RefCell<Vec<u8>>,
     /// What has arrived in clear, before it was secured.
@@ -237,7 +239,15 @@ pub(crate) struct PeerState {
 impl Peer {
     /// A server.
     pub(crate) fn server(tls: &Both) -> Peer {
-        Peer::new(Connection::Server(server_session(tls)))
+        Peer::new(Connection::Server(server_session(tls, None)))
+    }
+
+    /// A server whose records hold so little, and which sends nothing by itself.
+    pub(crate) fn slow_server(tls: &Both, record: usize) -> Peer {
+        let peer = Peer::new(Connection::Server(server_session(tls, Some(record))));
+        peer.0.held.set(true);
+        peer.0.secured.set(true);
+        peer
     }
 
     /// A client.
@@ -260,6 +270,7 @@ impl Peer {
         Peer(Rc::new(PeerState {
             session: RefCell::new(session),
             secured: Cell::new(false),
+            held: Cell::new(false),
             wire: RefCell::default(),
             clear: RefCell::default(),
             plain: RefCell::default(),
@@ -319,7 +330,7 @@ impl Peer {
     /// Sends what the session wants to be sent.
     fn send(&self) {
         let transport = self.0.transport.borrow().clone();
-        if let Some(transport) = transport {
+        if let (false, Some(transport)) = (self.0.held.get(), transport) {
             transport.write(&self.unsent());
         }
     }
@@ -415,16 +426,17 @@ impl Protocol for PeerProtocol {
     }
 }
 
-fn server_session(tls: &Both) -> ServerConnection {
+fn server_session(tls: &Both, record: Option<usize>) -> ServerConnection {
     let pem = tls.authority.certificate(&["localhost"]);
     let chain = CertificateDer::pem_file_iter(pem.chain).expect("a chain");
     let chain = chain.collect::<Result<Vec<_>, _>>().expect("a chain");
     let key = PrivateKeyDer::from_pem_file(pem.key).expect("a key");
-    let config = ServerConfig::builder_with_provider(Arc::clone(Provider::default().crypto()))
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(Provider::default().crypto()))
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .expect("a configuration");
+    config.max_fragment_size = record;
     ServerConnection::new(Arc::new(config)).expect("a session")
 }
