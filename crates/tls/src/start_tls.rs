@@ -100,6 +100,11 @@ pub fn start_tls<'a>(
         true => Reading::Flowing,
         false => Reading::Paused,
     };
+    // The handshake needs it in any case; where it is in vain, the peer has ended.
+    transport.resume_reading();
+    if !transport.is_reading() {
+        return Err(StartTlsError::Closing);
+    }
     let tls = Tls::new(handle, session, Slot::awaiting(), terms, Gate::new(None, told));
     tls.carry(true, told_flow);
     tls.reading.set(reading);
@@ -111,6 +116,8 @@ pub fn start_tls<'a>(
         tls.clone()
     });
     let below = tls.below();
+    // What waits there counts here as well.
+    tls.look_above(tls.waiting());
     tls.begin();
     if !unread.is_empty() {
         tls.keep_received(unread);
