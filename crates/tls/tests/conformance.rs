@@ -33,6 +33,8 @@ fn secured<G: Ground>(below: G) -> UnderLayer<G> {
         exact_sizes: false,
         // replaced: TLS-04
         half_close: true,
+        // TLS-20: a record is handed over when all of it is there.
+        joins_reads: true,
         ..below.capabilities()
     };
     UnderLayer::of_two(
