@@ -14,8 +14,8 @@ mod authority;
 mod support;
 
 use support::{
-    Both, LIMIT, Pair, client_of_peer, connect, connect_over, handle, jumping, keep_reports, narrow,
-    pass, pattern,
+    Both, LIMIT, Pair, client_of_peer, connect, connect_over, handle, jumping, keep_reports,
+    narrow, pass, pattern,
 };
 
 /// Enough turns for whatever happens by itself.
@@ -33,7 +33,8 @@ fn is_timeout(log: &Log) -> bool {
 #[test]
 fn close_sends_everything_says_the_end_and_awaits_the_peers() {
     jumping(async {
-        let (client, peer, _line) = client_of_peer(&Both::new(), narrow(5000), Recorder::new()).await;
+        let (client, peer, _line) =
+            client_of_peer(&Both::new(), narrow(5000), Recorder::new()).await;
         let sent = pattern(400_000);
         client.write(&sent);
         client.close();
@@ -237,7 +238,8 @@ fn closing_again_changes_nothing_and_the_accessors_go_on() {
 #[test]
 fn what_is_written_to_a_closing_connection_is_dropped() {
     jumping(async {
-        let (client, peer, _line) = client_of_peer(&Both::new(), narrow(5000), Recorder::new()).await;
+        let (client, peer, _line) =
+            client_of_peer(&Both::new(), narrow(5000), Recorder::new()).await;
         client.write(&pattern(100_000));
         client.close();
         let size = client.get_write_buffer_size();

@@ -12,7 +12,9 @@ use tidegate_reactor::{EventLoop, spawn};
 use tidegate_testkit::memory::{Line, PairOptions};
 use tidegate_testkit::{Callback, Event, JumpingClock, Log, Recorder, run, turns, until, watched};
 use tidegate_tls::{Cipher, Server, StartTls, StartTlsError, TlsError, Upgrade, start_tls};
-use tidegate_transports::{create_connection, create_server, create_unix_connection, create_unix_server};
+use tidegate_transports::{
+    create_connection, create_server, create_unix_connection, create_unix_server,
+};
 
 mod authority;
 mod support;
@@ -174,7 +176,9 @@ fn clones_from_before_write_in_tls_only() {
         let keep = kept.clone();
         let client = tls.client.clone();
         let left = Recorder::new()
-            .on(Callback::ConnectionMade, move |transport| keep.borrow_mut().push(transport.clone()))
+            .on(Callback::ConnectionMade, move |transport| {
+                keep.borrow_mut().push(transport.clone())
+            })
             .once(Callback::DataReceived, move |transport| {
                 let clone = transport.clone();
                 start_tls(transport, (&client, "localhost")).expect("it can start");

@@ -158,7 +158,11 @@ pub(crate) async fn connect_through(
 }
 
 /// Connects a client with a peer that is rustls alone; the peer is the right end of the line.
-pub(crate) async fn client_of_peer(tls: &Both, options: PairOptions, client: Recorder) -> (End, Peer, Line) {
+pub(crate) async fn client_of_peer(
+    tls: &Both,
+    options: PairOptions,
+    client: Recorder,
+) -> (End, Peer, Line) {
     let log = client.log();
     let (left, opened) = layered(&[tls.client_layer()], client);
     let peer = Peer::server(tls);
