@@ -10,7 +10,7 @@ use tidegate_tls::{
 
 use super::case::cases;
 use super::ours::{MUCH, Ours, client, connect, is_much, is_problem, much, refused};
-use super::program::Program;
+use super::program::{Ended, Program};
 use super::python::Asked;
 use crate::authority::{Authority, Pem};
 
@@ -144,16 +144,14 @@ async fn resumes_a_session(version: Version) {
     python.ended().await.well(&["lost -"]);
 }
 
-/// asyncio cannot half-close: it answers our end with its own, and the connection is over.
+/// asyncio cannot half-close: our end is the end of the connection.
 async fn answers_our_half_close(version: Version) {
     let ground = Ground::new(version);
     let server = ground.start(ground.asked(), HELLO, "wait").await;
     let mut ours = ground.connect(&server).await.unwrap();
     ours.writer.write(b"hello\n");
     assert_eq!(ours.line().await, "hello\n");
-    ours.writer.write_eof().unwrap();
-    assert_eq!(ours.rest().await, b"");
-    ours.close().await;
+    ours.half_close_to_python().await;
     server.python.ended().await.well(&["received 6", "read CLOSE_NOTIFY", "lost -"]);
 }
 
@@ -261,10 +259,9 @@ async fn is_refused(
     problem: CertificateProblem,
     alert: &str,
 ) {
-    let server = ground.start(ground.asked(), HELLO, "wait").await;
+    let mut server = ground.start(ground.asked(), HELLO, "wait").await;
     let tls = client(trusted, ground.version).build().unwrap();
     is_problem(refused(connect(server.port, &tls, "localhost").await).await, problem);
-    let mut server = server;
     server.python.line(&format!("read {alert}")).await;
     server.seen().await.well(&["told SSLError"]);
 }
@@ -315,7 +312,7 @@ impl Ground {
 
 impl Server {
     /// The server has told of a handshake that has failed; it would serve on.
-    async fn seen(mut self) -> super::program::Ended {
+    async fn seen(mut self) -> Ended {
         self.python.line("told ").await;
         self.python.end_input();
         self.python.ended().await

@@ -84,7 +84,8 @@ pub(crate) fn check<F: Future<Output = ()>>(
     what: &'static str,
     case: impl FnOnce(Version) -> F,
 ) {
-    let mut line = Line { peer, version, what, start: Instant::now(), outcome: "failed".to_owned() };
+    let mut line =
+        Line { peer, version, what, start: Instant::now(), outcome: "failed".to_owned() };
     if let Some(missing) = peer.missing() {
         line.outcome = format!("skipped: {missing}");
         eprintln!("{}: {what}: {}", peer.name(), line.outcome);

@@ -5,13 +5,12 @@ use std::path::Path;
 use std::process::Command;
 
 use tidegate_tls::{
-    Alpn, CertificateProblem, PeerCertificates, Server, SessionReused, TlsError, Version,
+    Alpn, CertificateProblem, PeerCertificates, Server, ServerBuilder, SessionReused, TlsError,
+    Version,
 };
 
 use super::case::cases;
-use super::ours::{
-    MUCH, Ours, Serving, is_alert, is_much, is_problem, much, server,
-};
+use super::ours::{MUCH, Ours, Serving, is_alert, is_much, is_problem, much, server};
 use super::program::{Ended, Program};
 use crate::authority::{Authority, Pem};
 
@@ -232,9 +231,7 @@ impl Ground {
         Ground::with(|server| server)
     }
 
-    fn with(
-        change: impl FnOnce(tidegate_tls::ServerBuilder) -> tidegate_tls::ServerBuilder,
-    ) -> Ground {
+    fn with(change: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Ground {
         let authority = Authority::new();
         let serving = Serving::new(change(server(&authority)).build().unwrap());
         Ground { authority, serving }

@@ -15,6 +15,7 @@ use tidegate_tls::{
     TlsError, Version,
 };
 
+use super::python;
 use crate::authority::Authority;
 
 /// How much goes each way where much does.
@@ -40,6 +41,17 @@ impl Ours {
     /// The reason for which nothing more can be read.
     pub(crate) async fn loss(&mut self) -> TlsError {
         tls_error(self.reader.read_to_end().await.expect_err("the connection is lost"))
+    }
+
+    /// Says our end, and reads that of a Python, which has nothing more to send.
+    pub(crate) async fn half_close_to_python(mut self) {
+        self.writer.write_eof().expect("a half close");
+        if python::answers_close_notify() {
+            assert_eq!(self.rest().await, b"");
+            self.close().await;
+        } else {
+            assert_eq!(self.loss().await, TlsError::Truncated);
+        }
     }
 
     /// Closes, and waits until the peer has closed as well.
@@ -91,9 +103,10 @@ pub(crate) fn much() -> &'static [u8] {
 
 /// Checks that `received` is [`much`].
 pub(crate) fn is_much(received: &[u8]) {
-    assert_eq!(received.len(), MUCH);
-    let wrong = received.iter().zip(much()).position(|(came, sent)| came != sent);
-    assert_eq!(wrong, None, "the first byte that differs");
+    if received != much() {
+        let wrong = received.iter().zip(much()).position(|(came, sent)| came != sent);
+        panic!("{} of {MUCH} bytes; the first that differs: {wrong:?}", received.len());
+    }
 }
 
 /// A server of ours, each of whose connections is asked for.
@@ -150,8 +163,7 @@ impl Serving {
 
 /// A connection of ours to the server at this port.
 pub(crate) async fn connect(port: u16, client: &Client, name: &str) -> io::Result<Ours> {
-    let (reader, writer) =
-        open_connection(("127.0.0.1", port)).tls(client.clone(), name).await?;
+    let (reader, writer) = open_connection(("127.0.0.1", port)).tls(client.clone(), name).await?;
     Ok(Ours { reader, writer })
 }
 

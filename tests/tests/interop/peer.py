@@ -153,8 +153,8 @@ class Peer(asyncio.Protocol):
 
 async def main():
     loop = asyncio.get_running_loop()
-    # What goes wrong in a handshake of the server's, and after it.
-    loop.set_debug(True)
+    # In debug mode it tells of handshakes that fail.
+    loop.set_debug(SERVES and "send" not in asked)
     loop.slow_callback_duration = 60
     loop.set_exception_handler(
         lambda _loop, told: say("told", type(told.get("exception")).__name__, told.get("exception"))

@@ -10,18 +10,39 @@ use tidegate_tls::Version;
 use super::program::Program;
 use crate::authority::Pem;
 
-/// The program itself, so that killing it kills no script that merely found it; or why there is none that fits.
-fn python() -> &'static Result<PathBuf, String> {
-    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+/// The oldest that fits, and the first that answers a close_notify: 3.9 and 3.11.
+const OLDEST: u32 = 9;
+const ANSWERING: u32 = 11;
+
+#[derive(Debug)]
+struct Python {
+    /// The program itself, so that killing it kills no script that merely found it.
+    path: PathBuf,
+    /// 11, if it is Python 3.11.
+    release: u32,
+}
+
+/// The Python of this system, or why there is none that fits.
+fn python() -> &'static Result<Python, String> {
+    static PYTHON: OnceLock<Result<Python, String>> = OnceLock::new();
     PYTHON.get_or_init(|| {
-        let script = "import sys; print(sys.executable if sys.version_info >= (3, 9) else '')";
-        let output = Command::new("python3").args(["-c", script]).output();
+        let script = "import sys; print(sys.version_info[1], sys.executable)";
+        let output = Command::new("python3").args(["-I", "-S", "-c", script]).output();
         let output = output.map_err(|error| format!("python3 does not start: {error}"))?;
-        match String::from_utf8_lossy(&output.stdout).trim() {
-            "" => Err("python3 is older than 3.9".to_owned()),
-            path => Ok(path.into()),
+        let told = String::from_utf8_lossy(&output.stdout);
+        let found = told.trim().split_once(' ');
+        let found = found.and_then(|(release, path)| Some((release.parse().ok()?, path.into())));
+        match found {
+            Some((release, path)) if release >= OLDEST => Ok(Python { path, release }),
+            Some((release, _)) => Err(format!("python3 is 3.{release}, and 3.{OLDEST} is needed")),
+            None => Err("python3 does not tell its version".to_owned()),
         }
     })
+}
+
+/// Whether asyncio answers a close_notify by its own; before 3.11 it just ends the connection.
+pub(crate) fn answers_close_notify() -> bool {
+    python().as_ref().is_ok_and(|python| python.release >= ANSWERING)
 }
 
 /// Why the tests cannot talk to Python.
@@ -78,7 +99,7 @@ impl Asked {
         write!(self.0, r#", "connections": {connections}, "expect": {expect}, "act": "{act}"}}"#)
             .expect("a text");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/peer.py");
-        let mut command = Command::new(python().as_ref().expect("a Python that fits"));
-        Program::start(command.args(["-B", "-E"]).arg(script).arg(self.0)).await
+        let mut command = Command::new(&python().as_ref().expect("a Python that fits").path);
+        Program::start(command.args(["-I", "-S"]).arg(script).arg(self.0)).await
     }
 }

@@ -8,9 +8,7 @@ use tidegate_tls::{
 };
 
 use super::case::cases;
-use super::ours::{
-    Serving, is_alert, is_much, is_problem, much, send_much, server,
-};
+use super::ours::{Serving, is_alert, is_much, is_problem, much, send_much, server};
 use super::program::Program;
 use crate::authority::{Authority, Pem};
 
@@ -68,8 +66,7 @@ async fn exchanges_8_mib(version: Version) {
 async fn agrees_on_a_protocol(version: Version) {
     let authority = Authority::new();
     let serving = Serving::new(server(&authority).alpn(["tide/2", "tide/1"]).build().unwrap());
-    let program =
-        start(&serving, version, &authority, &["-ign_eof", "-alpn", "tide/1,ebb"]).await;
+    let program = start(&serving, version, &authority, &["-ign_eof", "-alpn", "tide/1,ebb"]).await;
     let ours = serving.accept().await.unwrap();
     assert_eq!(ours.writer.get_extra_info(), Some(Alpn(b"tide/1".to_vec())));
     ours.close().await;
@@ -159,8 +156,7 @@ async fn answers_our_half_close(version: Version) {
 async fn half_closes_and_is_still_written_to(version: Version) {
     let authority = Authority::new();
     let serving = Serving::new(server(&authority).build().unwrap());
-    let mut program =
-        start(&serving, version, &authority, &["-quiet", "-no_ign_eof"]).await;
+    let mut program = start(&serving, version, &authority, &["-quiet", "-no_ign_eof"]).await;
     let mut ours = serving.accept().await.unwrap();
     program.tell(b"0\n");
     program.end_input();
@@ -223,8 +219,7 @@ async fn is_killed(version: Version) {
 async fn starts_tls_in_smtp(version: Version) {
     let authority = Authority::new();
     let serving = Serving::new(server(&authority).build().unwrap());
-    let program =
-        start(&serving, version, &authority, &["-quiet", "-starttls", "smtp"]).await;
+    let program = start(&serving, version, &authority, &["-quiet", "-starttls", "smtp"]).await;
     let mut ours = serving.accept_plain().await;
     ours.writer.write(b"220 localhost ESMTP\r\n");
     assert!(ours.line().await.starts_with("EHLO "));
@@ -258,12 +253,7 @@ async fn refuses_an_unknown_authority(version: Version) {
     refuses(version, pem, &Authority::new(), "unknown_ca").await;
 }
 
-async fn refuses(
-    version: Version,
-    pem: Pem,
-    trusted: &Authority,
-    alert: &str,
-) {
+async fn refuses(version: Version, pem: Pem, trusted: &Authority, alert: &str) {
     let tls = Server::builder().certificate_files(&pem.chain, &pem.key);
     let serving = Serving::new(tls.build().unwrap());
     let strict = ["-ign_eof", "-verify_return_error", "-verify_hostname", "localhost"];
@@ -277,8 +267,8 @@ fn requiring(authority: &Authority, clients: &Authority) -> Server {
     server(authority).client_certificates_required(clients.roots_pem()).build().unwrap()
 }
 
-/// Whether what `-msg` prints has the peer's close_notify.
-fn heard_close_notify(printed: &str) -> bool {
+/// Whether what openssl's `-msg` prints has the peer's close_notify.
+pub(crate) fn heard_close_notify(printed: &str) -> bool {
     printed.lines().any(|line| line.starts_with("<<<") && line.ends_with("close_notify"))
 }
 

@@ -6,11 +6,9 @@ use std::process::Command;
 use tidegate_tls::{Alpn, CertificateProblem, SessionReused, TlsError, Version};
 
 use super::case::cases;
-use super::ours::{
-    Ours, client, connect, is_alert, is_much, is_problem, much, refused,
-};
+use super::ours::{Ours, client, connect, is_alert, is_much, is_problem, much, refused};
 use super::program::Program;
-use super::s_client::version_option;
+use super::s_client::{heard_close_notify, version_option};
 use crate::authority::{Authority, Pem};
 
 cases! { Peer::SServer;
@@ -231,11 +229,6 @@ async fn is_refused(
     let tls = client(trusted, version).build().unwrap();
     is_problem(refused(connect(server.port, &tls, "localhost").await).await, problem);
     server.program.ended().await.saying(&[&format!("alert number {alert}\n")]);
-}
-
-/// Whether what `-msg` prints has the peer's close_notify.
-fn heard_close_notify(printed: &str) -> bool {
-    printed.lines().any(|line| line.starts_with("<<<") && line.ends_with("close_notify"))
 }
 
 /// Who issues the server's certificate, and which it is.
