@@ -28,6 +28,8 @@ pub enum Task {
     Mutants(MutantsOptions),
     /// Run the test binaries many times in a row and stop at the first failure
     Stress(StressOptions),
+    /// Let our TLS talk to openssl, curl and Python's asyncio, and tell of each case how it went
+    Interop(InteropOptions),
     /// Say how to measure
     Bench,
 }
@@ -86,6 +88,16 @@ pub struct StressOptions {
     /// How many times each test binary runs
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
+    /// Test the portable twins instead of the Linux rooms
+    #[arg(long)]
+    pub portable: bool,
+}
+
+/// What `cargo xtask interop` may be told.
+#[derive(Args, Debug)]
+pub struct InteropOptions {
+    /// Only cases whose name contains one of these: "s_client", "asyncio", "tls12", "resumes"
+    pub filters: Vec<String>,
     /// Test the portable twins instead of the Linux rooms
     #[arg(long)]
     pub portable: bool,

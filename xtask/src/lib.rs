@@ -6,6 +6,7 @@ pub mod arguments;
 pub mod bench;
 pub mod ci;
 pub mod crates;
+pub mod interop;
 pub mod layers;
 pub mod mutants;
 pub mod programs;

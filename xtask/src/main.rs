@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use xtask::arguments::{Arguments, Task};
-use xtask::{bench, ci, crates, layers, mutants, semantics, stress, test};
+use xtask::{bench, ci, crates, interop, layers, mutants, semantics, stress, test};
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Task::Crates => crates::run(),
         Task::Mutants(options) => mutants::run(&options),
         Task::Stress(options) => stress::run(&options),
+        Task::Interop(options) => interop::run(&options),
         Task::Bench => bench::run(),
     };
     match done {
