@@ -14,8 +14,8 @@ use rustls::unbuffered::{
 };
 use rustls::{ClientConfig, CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
 
+use crate::config::{Version, asked_name_of};
 use crate::error::TlsError;
-use crate::config::Version;
 use crate::info::{Alpn, Cipher, Facts, PeerCertificates, SessionReused, TlsName};
 use crate::scratch::Outgoing;
 
@@ -33,7 +33,8 @@ pub(crate) struct Session {
 
 enum Side {
     Client(Box<UnbufferedClientConnection>, ServerName<'static>),
-    Server(Box<UnbufferedServerConnection>),
+    /// With the name that its client has asked for.
+    Server(Box<UnbufferedServerConnection>, Option<Box<str>>),
 }
 
 /// Calls rustls, whose two sides share their methods and not their type.
@@ -41,7 +42,7 @@ macro_rules! for_side {
     ($session:expr, $connection:ident => $do:expr) => {
         match &mut $session.side {
             Side::Client($connection, _) => $do,
-            Side::Server($connection) => $do,
+            Side::Server($connection, _) => $do,
         }
     };
 }
@@ -59,13 +60,29 @@ impl Session {
     /// The server's end.
     pub(crate) fn server(config: &Arc<ServerConfig>) -> Result<Session, TlsError> {
         let connection = UnbufferedServerConnection::new(Arc::clone(config))?;
-        Ok(Session { side: Side::Server(Box::new(connection)), peer_has_ended: false })
+        Ok(Session { side: Side::Server(Box::new(connection), None), peer_has_ended: false })
     }
 
     /// Takes `received`, and answers how many bytes of it are used up: the rest is the beginning of something.
     ///
     /// Plaintext is appended to `plain`, what has to be sent to `out`: also when it fails, an alert.
     pub(crate) fn receive(
+        &mut self,
+        received: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Outgoing,
+    ) -> Result<usize, TlsError> {
+        if matches!(self.side, Side::Client(..)) || !self.is_handshaking() {
+            return self.take_in(received, plain, out);
+        }
+        let (taken, asked) = asked_name_of(|| self.take_in(received, plain, out));
+        if let Side::Server(_, name @ None) = &mut self.side {
+            *name = asked;
+        }
+        taken
+    }
+
+    fn take_in(
         &mut self,
         received: &mut [u8],
         plain: &mut Vec<u8>,
@@ -178,7 +195,7 @@ impl Session {
     fn common(&self) -> &CommonState {
         match &self.side {
             Side::Client(connection, _) => connection,
-            Side::Server(connection) => connection,
+            Side::Server(connection, _) => connection,
         }
     }
 
@@ -201,7 +218,7 @@ impl Session {
             alpn: common.alpn_protocol().map(|name| Alpn(name.to_vec())),
             name: match &self.side {
                 Side::Client(_, name) => Some(TlsName(name.to_str().into_owned())),
-                Side::Server(_) => None,
+                Side::Server(_, name) => name.as_deref().map(|name| TlsName(name.to_owned())),
             },
             reused: common
                 .handshake_kind()
