@@ -6,8 +6,8 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use tidegate_protocols::{
-    Cause, Flow, FlowEvent, Gate, Lent, Notice, Owed, Protocol, Slot, Transport, Waiters, WriteBuffer,
-    WriteLimits,
+    Cause, Flow, FlowEvent, Gate, Lent, Notice, Owed, Protocol, Slot, Transport, Waiters,
+    WriteBuffer, WriteLimits,
 };
 use tidegate_reactor::{Deferred, LoopHandle, OfferReason, Queued, Report, TimerHandle};
 

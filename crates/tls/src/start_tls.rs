@@ -287,7 +287,9 @@ impl fmt::Display for StartTlsError {
                 f,
                 "the peer has sent {bytes} bytes in clear behind the switch to TLS: somebody may have injected them"
             ),
-            StartTlsError::Closing => f.write_str("TLS cannot be started: the transport is closing"),
+            StartTlsError::Closing => {
+                f.write_str("TLS cannot be started: the transport is closing")
+            }
             StartTlsError::Config(_) => f.write_str("TLS cannot be started"),
             StartTlsError::Loop(error) => error.fmt(f),
         }
@@ -315,4 +317,3 @@ impl From<StartTlsError> for io::Error {
         io::Error::new(kind, error)
     }
 }
-

@@ -17,10 +17,10 @@ use rustls_platform_verifier::Verifier;
 
 use super::choices::Choices;
 use super::identity::Identity;
+use super::name::server_name;
 use super::roots;
 use super::terms::{Terms, positive};
 use super::verifiers::{Lenient, Proof};
-use super::name::server_name;
 use super::{ConfigError, NameError, Roots, Version};
 use crate::Provider;
 
