@@ -105,12 +105,13 @@ impl Tls {
         let mut left = piece;
         while !left.is_empty() && self.can_send() {
             let (now, later) = left.split_at(left.len().min(BATCH));
-            let encrypted = match &mut *self.session.borrow_mut() {
-                Some(session) => session.encrypt(now, &mut scratch.out),
+            let encrypted = self.with_session(|session, received| {
+                session.encrypt(now, received, &mut scratch.out)
+            });
+            match encrypted {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return self.broken(error),
                 None => return,
-            };
-            if let Err(error) = encrypted {
-                return self.broken(error);
             }
             self.give_below(&mut scratch);
             left = later;
@@ -161,8 +162,11 @@ impl Tls {
             if piece.is_empty() {
                 break;
             }
-            match &mut *self.session.borrow_mut() {
-                Some(session) => session.encrypt(piece, &mut scratch.out)?,
+            let encrypted = self.with_session(|session, received| {
+                session.encrypt(piece, received, &mut scratch.out)
+            });
+            match encrypted {
+                Some(encrypted) => encrypted?,
                 None => break,
             }
             let length = piece.len();
@@ -236,13 +240,13 @@ impl Tls {
     pub(crate) fn say_end(&self) {
         self.writing.set(Writing::Finished);
         let mut scratch = Scratch::take();
-        let said = match &mut *self.session.borrow_mut() {
-            Some(session) => session.close_notify(&mut scratch.out),
-            None => return,
-        };
+        let said = self.with_session(|session, received| {
+            session.close_notify(received, &mut scratch.out)
+        });
         match said {
-            Ok(()) => self.give_below(&mut scratch),
-            Err(error) => self.broken(error),
+            Some(Ok(())) => self.give_below(&mut scratch),
+            Some(Err(error)) => self.broken(error),
+            None => {}
         }
     }
 
