@@ -468,7 +468,7 @@ fn a_connection_that_is_not_fit_is_left_alone() {
         assert_eq!(hear(&mut right).await, "in clear\n");
 
         // So has this one.
-        let (mut left, mut right) = ends().await;
+        let (mut left, right) = ends().await;
         left.writer.write_eof().expect("a socket");
         let refused = left.start_tls((&client, NAME)).await.expect_err("ended");
         assert!(matches!(inner(&refused), StartTlsError::Closing));
@@ -624,32 +624,32 @@ fn a_stream_that_is_cut_short_is_told_from_one_that_has_ended() {
             right.writer.flush().await.expect("a connection");
             // The socket ends, and TLS has said nothing.
             right.writer.abort();
-            left.reader
+            left
         };
         let is_cut = |error: &io::Error| {
             error.kind() == io::ErrorKind::UnexpectedEof
                 && TlsError::of(error) == Some(&TlsError::Truncated)
         };
-        let mut reader = cut(&client).await;
-        assert_eq!(reader.read(100).await.expect("what came"), "one\ntw");
-        assert!(is_cut(&reader.read(100).await.expect_err("no end")));
-        assert!(reader.at_eof());
+        let mut left = cut(&client).await;
+        assert_eq!(left.reader.read(100).await.expect("what came"), "one\ntw");
+        assert!(is_cut(&left.reader.read(100).await.expect_err("no end")));
+        assert!(left.reader.at_eof());
 
-        let mut reader = cut(&client).await;
-        assert_eq!(reader.readline().await.expect("a line"), "one\n");
-        match reader.readline().await {
+        let mut left = cut(&client).await;
+        assert_eq!(left.reader.readline().await.expect("a line"), "one\n");
+        match left.reader.readline().await {
             Err(ReadUntilError::Io(error)) => assert!(is_cut(&error), "{error:?}"),
             other => panic!("half a line: {other:?}"),
         }
-        let mut reader = cut(&client).await;
-        assert!(is_cut(&reader.read_to_end().await.expect_err("no end")));
-        assert_eq!(reader.read(100).await.expect("what came"), "one\ntw");
-        let mut reader = cut(&client).await;
-        assert!(is_cut(&reader.readexactly(100).await.expect_err("no end").into()));
+        let mut left = cut(&client).await;
+        assert!(is_cut(&left.reader.read_to_end().await.expect_err("no end")));
+        assert_eq!(left.reader.read(100).await.expect("what came"), "one\ntw");
+        let mut left = cut(&client).await;
+        assert!(is_cut(&left.reader.readexactly(100).await.expect_err("no end").into()));
 
         // asyncio's rule, if one wants it.
-        let mut reader = cut(&client.clone().with_truncation_accepted()).await;
-        assert_eq!(reader.read_to_end().await.expect("an end"), "one\ntw");
+        let mut left = cut(&client.clone().with_truncation_accepted()).await;
+        assert_eq!(left.reader.read_to_end().await.expect("an end"), "one\ntw");
 
         // A regular end is one.
         let (mut left, right) = secured(&client, &tls).await;
