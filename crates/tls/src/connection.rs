@@ -170,22 +170,6 @@ impl Tls {
         }
     }
 
-    /// Lets the session do something, while there is one. It is given what was received and is not used up as well.
-    pub(crate) fn with_session<R>(
-        &self,
-        act: impl FnOnce(&mut Session, &mut [u8]) -> R,
-    ) -> Option<R> {
-        let mut session = self.session.borrow_mut();
-        let session = session.as_mut()?;
-        let mut rest = self.rest.take();
-        let answer = match &mut rest {
-            Some(rest) => act(session, &mut rest.received),
-            None => act(session, &mut []),
-        };
-        self.rest.set(rest);
-        Some(answer)
-    }
-
     /// The transport below; a handle on this one exists only since that is known.
     pub(crate) fn below(&self) -> Transport {
         self.below.borrow().clone().expect("known since there is a handle")

@@ -103,7 +103,7 @@ impl Session {
             }
         });
         if taken.is_err() {
-            self.collect(&mut received[used..], out);
+            self.collect(out);
         } else if self.peer_has_ended {
             // Nothing that counts can follow a close_notify.
             used = received.len();
@@ -112,10 +112,10 @@ impl Session {
     }
 
     /// Appends what the session wants to be sent, such as an alert.
-    fn collect(&mut self, received: &mut [u8], out: &mut Outgoing) {
+    fn collect(&mut self, out: &mut Outgoing) {
         for_side!(self, connection => {
             while let UnbufferedStatus { state: Ok(state), .. } =
-                connection.process_tls_records(received)
+                connection.process_tls_records(&mut [])
             {
                 let unread = &mut Vec::new();
                 if !matches!(advance(state, unread, out, &mut 0), Ok(Step::On)) {
@@ -127,20 +127,12 @@ impl Session {
 
     /// Encrypts `plain` and appends the records to `out`.
     ///
-    /// `received` is what it has not used up, unchanged. It may have looked at a part of that already, and knows the
-    /// place of what it has found there.
-    ///
     /// # Errors
     ///
     /// When the keys are used up, or the handshake is not done.
-    pub(crate) fn encrypt(
-        &mut self,
-        plain: &[u8],
-        received: &mut [u8],
-        out: &mut Outgoing,
-    ) -> Result<(), TlsError> {
+    pub(crate) fn encrypt(&mut self, plain: &[u8], out: &mut Outgoing) -> Result<(), TlsError> {
         let records = plain.len().div_ceil(RECORD) + 1;
-        self.send(Send::Plain(plain), plain.len() + records * RECORD_OVERHEAD, received, out)
+        self.send(Send::Plain(plain), plain.len() + records * RECORD_OVERHEAD, out)
     }
 
     /// Appends a close_notify to `out`, the first time.
@@ -148,12 +140,8 @@ impl Session {
     /// # Errors
     ///
     /// As for [`encrypt`](Session::encrypt).
-    pub(crate) fn close_notify(
-        &mut self,
-        received: &mut [u8],
-        out: &mut Outgoing,
-    ) -> Result<(), TlsError> {
-        self.send(Send::CloseNotify, RECORD_OVERHEAD, received, out)
+    pub(crate) fn close_notify(&mut self, out: &mut Outgoing) -> Result<(), TlsError> {
+        self.send(Send::CloseNotify, RECORD_OVERHEAD, out)
     }
 
     /// Brings the session where it takes plaintext, and gives it `what`, for which it needs about so much `room`.
@@ -161,11 +149,10 @@ impl Session {
         &mut self,
         what: Send<'_>,
         mut room: usize,
-        received: &mut [u8],
         out: &mut Outgoing,
     ) -> Result<(), TlsError> {
         for_side!(self, connection => loop {
-            let mut traffic = match connection.process_tls_records(received).state? {
+            let mut traffic = match connection.process_tls_records(&mut []).state? {
                 ConnectionState::WriteTraffic(traffic) => traffic,
                 state => match advance(state, &mut Vec::new(), out, &mut 0)? {
                     Step::On => continue,
@@ -289,6 +276,3 @@ fn advance<Data>(
         _ => Ok(Step::Blocked),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -86,10 +86,11 @@ impl Turn for TlsTurn {
         }
         let now = &data[..data.len().min(4 * RECORD)];
         let mut scratch = Scratch::take();
-        let encrypted = tls.with_session(|session, received| {
-            session.encrypt(now, received, &mut scratch.out)
-        });
-        match encrypted.unwrap_or(Ok(())) {
+        let encrypted = match &mut *tls.session.borrow_mut() {
+            Some(session) => session.encrypt(now, &mut scratch.out),
+            None => Ok(()),
+        };
+        match encrypted {
             Ok(()) => {
                 tls.give_below(&mut scratch);
                 Poll::Ready(Ok(now.len()))

@@ -105,13 +105,12 @@ impl Tls {
         let mut left = piece;
         while !left.is_empty() && self.can_send() {
             let (now, later) = left.split_at(left.len().min(BATCH));
-            let encrypted = self.with_session(|session, received| {
-                session.encrypt(now, received, &mut scratch.out)
-            });
-            match encrypted {
-                Some(Ok(())) => {}
-                Some(Err(error)) => return self.broken(error),
+            let encrypted = match &mut *self.session.borrow_mut() {
+                Some(session) => session.encrypt(now, &mut scratch.out),
                 None => return,
+            };
+            if let Err(error) = encrypted {
+                return self.broken(error);
             }
             self.give_below(&mut scratch);
             left = later;
@@ -162,11 +161,8 @@ impl Tls {
             if piece.is_empty() {
                 break;
             }
-            let encrypted = self.with_session(|session, received| {
-                session.encrypt(piece, received, &mut scratch.out)
-            });
-            match encrypted {
-                Some(encrypted) => encrypted?,
+            match &mut *self.session.borrow_mut() {
+                Some(session) => session.encrypt(piece, &mut scratch.out)?,
                 None => break,
             }
             let length = piece.len();
@@ -240,13 +236,13 @@ impl Tls {
     pub(crate) fn say_end(&self) {
         self.writing.set(Writing::Finished);
         let mut scratch = Scratch::take();
-        let said = self.with_session(|session, received| {
-            session.close_notify(received, &mut scratch.out)
-        });
+        let said = match &mut *self.session.borrow_mut() {
+            Some(session) => session.close_notify(&mut scratch.out),
+            None => return,
+        };
         match said {
-            Some(Ok(())) => self.give_below(&mut scratch),
-            Some(Err(error)) => self.broken(error),
-            None => {}
+            Ok(()) => self.give_below(&mut scratch),
+            Err(error) => self.broken(error),
         }
     }
 
