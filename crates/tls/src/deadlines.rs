@@ -2,31 +2,43 @@
 
 use std::time::Duration;
 
+use tidegate_reactor::TimerHandle;
+
 use crate::connection::Tls;
 use crate::error::TlsError;
 use crate::lifecycle::{Life, PeerEnd};
 
+/// How often within its limit it is looked at whether a shutdown goes on. Whoever stops is given up within the limit,
+/// and not before the last but one of these looks.
+const LOOKS: u32 = 8;
+
 impl Tls {
     /// From now on the handshake has so long.
     pub(crate) fn start_handshake_deadline(&self) {
-        self.start_deadline(self.config.terms().handshake_timeout);
-    }
-
-    /// From now on the peer has so long to read what is left, and to answer the end.
-    pub(crate) fn start_shutdown_deadline(&self) {
-        self.start_deadline(self.config.terms().shutdown_timeout);
-    }
-
-    /// Replaces the deadline by one in so much time.
-    pub(crate) fn start_deadline(&self, time: Duration) {
-        let (me, sent) = (self.weak(), self.sent_below());
-        let over = move || {
-            if let Some(tls) = me.upgrade() {
-                tls.deadline_passed(sent);
+        let limit = self.config.terms().handshake_timeout;
+        self.start_timer(limit, move |tls| {
+            if tls.life.get() == Life::Handshaking {
+                tls.judge(TlsError::HandshakeTimeout(limit));
+                tls.abort_now();
             }
-        };
-        // A loop that is closed ends the connection itself.
-        self.set_deadline(self.handle.call_later(time, over).ok());
+        });
+    }
+
+    /// From now on the peer has so long to read what is left, and to answer the end. The time begins anew as often as
+    /// some of it is sent: a peer that reads on, however slowly, gets everything.
+    pub(crate) fn start_shutdown_deadline(&self) {
+        self.look_later(LOOKS);
+    }
+
+    /// From now on the peer may go on sending for so long.
+    pub(crate) fn start_linger_deadline(&self, time: Duration) {
+        self.start_timer(time, |tls| {
+            if tls.life.get() == Life::Parting {
+                tls.start_shutdown_deadline();
+                tls.peer_end.set(PeerEnd::CutShort);
+                tls.look_at_end();
+            }
+        });
     }
 
     /// Nothing has to happen by any time any more.
@@ -34,35 +46,45 @@ impl Tls {
         self.set_deadline(None);
     }
 
-    fn set_deadline(&self, deadline: Option<tidegate_reactor::TimerHandle>) {
-        if let Some(before) = self.deadline.replace(deadline) {
-            before.cancel();
-        }
+    /// Looks at the shutdown in a while; so many times, unless it goes on.
+    fn look_later(&self, looks: u32) {
+        let sent = self.sent_below();
+        self.start_timer(self.config.terms().shutdown_timeout / LOOKS, move |tls| {
+            let goes_on = tls.sent_below() > sent;
+            match if goes_on { LOOKS } else { looks } - 1 {
+                0 => tls.give_up(),
+                left => tls.look_later(left),
+            }
+        });
     }
 
-    /// The time is up. `sent` is how much had been sent when it began.
-    fn deadline_passed(&self, sent: u64) {
-        drop(self.deadline.take());
+    fn give_up(&self) {
         match self.life.get() {
-            Life::Handshaking => {
-                self.judge(TlsError::HandshakeTimeout(self.config.terms().handshake_timeout));
-                self.abort_now();
-            }
-            // A peer that reads on, however slowly, gets everything.
-            Life::Draining | Life::Parting | Life::Leaving if self.sent_below() > sent => {
-                self.start_shutdown_deadline();
-            }
-            // Who asked to linger has waited long enough.
-            Life::Parting if self.if_seldom(|seldom| seldom.linger.is_some()) => {
-                self.peer_end.set(PeerEnd::CutShort);
-                self.look_at_end();
-            }
             Life::Draining | Life::Parting => {
                 self.judge(TlsError::ShutdownTimeout);
                 self.abort_now();
             }
             Life::Leaving => self.below().abort(),
-            Life::Open | Life::Lost => {}
+            Life::Handshaking | Life::Open | Life::Lost => {}
+        }
+    }
+
+    /// Replaces the deadline by one in so much time.
+    fn start_timer(&self, time: Duration, passed: impl FnOnce(&Tls) + 'static) {
+        let me = self.weak();
+        let over = move || {
+            if let Some(tls) = me.upgrade() {
+                drop(tls.deadline.take());
+                passed(&tls);
+            }
+        };
+        // A loop that is closed ends the connection itself.
+        self.set_deadline(self.handle.call_later(time, over).ok());
+    }
+
+    fn set_deadline(&self, deadline: Option<TimerHandle>) {
+        if let Some(before) = self.deadline.replace(deadline) {
+            before.cancel();
         }
     }
 

@@ -63,7 +63,7 @@ impl Tls {
         }
         self.live(LifeEvent::Said);
         if let Some((_, time)) = self.if_seldom(|seldom| seldom.linger) {
-            self.start_deadline(time);
+            self.start_linger_deadline(time);
         }
         self.look_at_end();
     }
@@ -135,7 +135,12 @@ impl Tls {
     pub(crate) fn lose(&self, cause: Option<Cause>) {
         // Who has said its end, and heard ours or gone away, does not matter any more.
         let harmless = self.all_sent.get() && self.peer_end.get() == PeerEnd::Notified;
-        if let Some(cause) = cause.filter(|cause| !(harmless && cause.is_os_error())) {
+        let is_harmless = |cause: &Cause| match harmless {
+            true => cause.is_os_error(),
+            // Said of a layer below, while this one waited for nothing but the peer's end.
+            false => self.life.get() == Life::Parting && is_truncation(cause),
+        };
+        if let Some(cause) = cause.filter(|cause| !is_harmless(cause)) {
             self.judge(cause);
         }
         self.live(LifeEvent::End);
@@ -214,4 +219,9 @@ impl Tls {
             ),
         }
     }
+}
+
+/// Whether the stream has ended without a word.
+fn is_truncation(cause: &Cause) -> bool {
+    TlsError::of(cause) == Some(&TlsError::Truncated)
 }

@@ -9,6 +9,7 @@ use crate::connection::{Failure, Rest, Tls};
 use crate::error::TlsError;
 use crate::lifecycle::{Life, LifeEvent, PeerEnd, Reading};
 use crate::scratch::Scratch;
+use crate::session::Session;
 
 impl Tls {
     /// One read of the transport below, and everything that follows from it.
@@ -83,7 +84,7 @@ impl Tls {
     }
 
     fn is_just_open(&self) -> bool {
-        let is_done = |session: &crate::session::Session| !session.is_handshaking();
+        let is_done = |session: &Session| !session.is_handshaking();
         self.life.get() == Life::Handshaking && self.session.borrow().as_ref().is_some_and(is_done)
     }
 
@@ -92,6 +93,9 @@ impl Tls {
         let Some(face) = self.face() else { return Ok(()) };
         self.live(LifeEvent::Opened);
         self.cancel_deadline();
+        if self.owed.get().due().is_some() {
+            self.enlist();
+        }
         let facts = self.session.borrow().as_ref().and_then(|session| session.facts());
         self.facts.set(facts.map(Box::new));
         if !self.greeted.replace(true) {
@@ -323,18 +327,13 @@ impl Tls {
 
     /// Takes the beginning of a record that was kept.
     fn take_received(&self) -> Vec<u8> {
-        let Some(mut rest) = self.rest.take() else { return Vec::new() };
-        let received = mem::take(&mut rest.received);
-        self.keep_rest(rest);
-        received
+        self.session.borrow_mut().as_mut().map(Session::take_rest).unwrap_or_default()
     }
 
     /// Keeps the beginning of a record.
     pub(crate) fn keep_received(&self, received: &[u8]) {
-        if !received.is_empty() {
-            let mut rest = self.rest.take().unwrap_or_default();
-            rest.received = received.to_vec();
-            self.rest.set(Some(rest));
+        if let (false, Some(session)) = (received.is_empty(), &mut *self.session.borrow_mut()) {
+            session.keep(received);
         }
     }
 
@@ -347,7 +346,7 @@ impl Tls {
     }
 
     fn keep_rest(&self, rest: Box<Rest>) {
-        let needed = !rest.received.is_empty() || rest.at < rest.plain.len();
+        let needed = rest.at < rest.plain.len();
         self.rest.set(needed.then_some(rest));
     }
 

@@ -27,6 +27,9 @@ pub(crate) const RECORD: usize = 16 * 1024;
 pub(crate) struct Session {
     side: Side,
     peer_has_ended: bool,
+    /// What was received and not used up: the beginning of a record, or of a message that goes on in the next one. rustls
+    /// wants to see it whenever it is asked for anything.
+    rest: Vec<u8>,
 }
 
 enum Side {
@@ -52,13 +55,17 @@ impl Session {
         name: ServerName<'static>,
     ) -> Result<Session, TlsError> {
         let connection = UnbufferedClientConnection::new(Arc::clone(config), name.clone())?;
-        Ok(Session { side: Side::Client(Box::new(connection), name), peer_has_ended: false })
+        Ok(Session::new(Side::Client(Box::new(connection), name)))
     }
 
     /// The server's end.
     pub(crate) fn server(config: &Arc<ServerConfig>) -> Result<Session, TlsError> {
         let connection = UnbufferedServerConnection::new(Arc::clone(config))?;
-        Ok(Session { side: Side::Server(Box::new(connection), None), peer_has_ended: false })
+        Ok(Session::new(Side::Server(Box::new(connection), None)))
+    }
+
+    fn new(side: Side) -> Session {
+        Session { side, peer_has_ended: false, rest: Vec::new() }
     }
 
     /// Takes `received`, and answers how many bytes of it are used up: the rest is the beginning of something.
@@ -103,7 +110,7 @@ impl Session {
             }
         });
         if taken.is_err() {
-            self.collect(out);
+            self.collect(&mut received[used..], out);
         } else if self.peer_has_ended {
             // Nothing that counts can follow a close_notify.
             used = received.len();
@@ -111,11 +118,21 @@ impl Session {
         taken.map(|()| used)
     }
 
+    /// Keeps what [`receive`](Session::receive) has not used up.
+    pub(crate) fn keep(&mut self, rest: &[u8]) {
+        self.rest = rest.to_vec();
+    }
+
+    /// Hands out what was kept, to be received again with what has come since.
+    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.rest)
+    }
+
     /// Appends what the session wants to be sent, such as an alert.
-    fn collect(&mut self, out: &mut Outgoing) {
+    fn collect(&mut self, rest: &mut [u8], out: &mut Outgoing) {
         for_side!(self, connection => {
             while let UnbufferedStatus { state: Ok(state), .. } =
-                connection.process_tls_records(&mut [])
+                connection.process_tls_records(rest)
             {
                 let unread = &mut Vec::new();
                 if !matches!(advance(state, unread, out, &mut 0), Ok(Step::On)) {
@@ -152,7 +169,7 @@ impl Session {
         out: &mut Outgoing,
     ) -> Result<(), TlsError> {
         for_side!(self, connection => loop {
-            let mut traffic = match connection.process_tls_records(&mut []).state? {
+            let mut traffic = match connection.process_tls_records(&mut self.rest).state? {
                 ConnectionState::WriteTraffic(traffic) => traffic,
                 state => match advance(state, &mut Vec::new(), out, &mut 0)? {
                     Step::On => continue,

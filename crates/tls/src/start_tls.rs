@@ -110,6 +110,11 @@ fn raise(
         true => Reading::Flowing,
         false => Reading::Paused,
     };
+    // The handshake needs it in any case; where it is in vain, the peer has ended.
+    transport.resume_reading();
+    if !transport.is_reading() {
+        return Err(StartTlsError::Closing);
+    }
     let gate = Gate::new(None, told);
     let tls = Tls::new(handle, session, Slot::awaiting(), upgrade.config(), gate);
     tls.carry(true, told_flow);
@@ -122,6 +127,8 @@ fn raise(
         tls.clone()
     });
     let below = tls.below();
+    // What waits there counts here as well.
+    tls.look_above(tls.waiting());
     tls.begin();
     if !unread.is_empty() {
         tls.keep_received(unread);

@@ -37,7 +37,15 @@ impl RawTransport for Tls {
     fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.encrypt_waiting();
         if self.unsent.get() {
-            return Poll::Ready(Err(self.unsent_error()));
+            let verdict = self.verdict.take();
+            let is_known = verdict.is_some() || self.life.get() == Life::Lost;
+            self.verdict.set(verdict);
+            if is_known {
+                return Poll::Ready(Err(self.unsent_error()));
+            }
+            // The transport below will say why.
+            self.flushed.register(waiter, context.waker());
+            return Poll::Pending;
         }
         if self.plain.borrow().is_empty() {
             return self.below().raw().poll_flush(waiter, context);

@@ -56,6 +56,7 @@ impl Tls {
     pub(crate) fn takes_bytes(&self) -> bool {
         matches!(self.life.get(), Life::Handshaking | Life::Open)
             && self.writing.get() == Writing::Open
+            && !self.below().is_closing()
     }
 
     /// Whether with so many bytes more everything is encrypted now rather than when the step ends.
