@@ -14,8 +14,8 @@ mod authority;
 mod support;
 
 use support::{
-    Both, LIMIT, Pair, client_of_peer, connect, connect_over, handle, jumping, keep_reports, narrow,
-    pass, pattern,
+    Both, LIMIT, Pair, client_of_peer, connect, connect_over, handle, jumping, keep_reports,
+    narrow, pass, pattern,
 };
 
 /// Enough turns for whatever happens by itself.
@@ -33,7 +33,8 @@ fn is_timeout(log: &Log) -> bool {
 #[test]
 fn close_sends_everything_says_the_end_and_awaits_the_peers() {
     jumping(async {
-        let (client, peer, _line) = client_of_peer(&Both::new(), narrow(5000), Recorder::new()).await;
+        let (client, peer, _line) =
+            client_of_peer(&Both::new(), narrow(5000), Recorder::new()).await;
         let sent = pattern(400_000);
         client.write(&sent);
         client.close();
@@ -237,7 +238,8 @@ fn closing_again_changes_nothing_and_the_accessors_go_on() {
 #[test]
 fn what_is_written_to_a_closing_connection_is_dropped() {
     jumping(async {
-        let (client, peer, _line) = client_of_peer(&Both::new(), narrow(5000), Recorder::new()).await;
+        let (client, peer, _line) =
+            client_of_peer(&Both::new(), narrow(5000), Recorder::new()).await;
         client.write(&pattern(100_000));
         client.close();
         let size = client.get_write_buffer_size();
@@ -361,5 +363,32 @@ fn nothing_is_left_of_a_connection_that_is_lost() {
         let start = handle().time();
         pass(LIMIT * 100).await;
         assert_eq!(handle().time() - start, LIMIT * 100);
+    });
+}
+
+// TLS-32: also a peer that has said its end, and does not read ours
+#[test]
+fn a_peer_that_has_ended_and_does_not_read_is_given_up() {
+    jumping(async {
+        for answers in [true, false] {
+            let (client, peer, _line) =
+                client_of_peer(&Both::new(), narrow(1000), Recorder::new()).await;
+            peer.transport().pause_reading();
+            let start = handle().time();
+            client.write(&pattern(30_000));
+            let mut linger = Duration::ZERO;
+            if answers {
+                client.close();
+                turns(A_WHILE).await;
+                peer.close_notify();
+            } else {
+                linger = Duration::from_secs(1);
+                client.close_lingering(100, linger);
+            }
+            client.log.lost().await;
+            assert!(is_timeout(&client.log));
+            assert_eq!(handle().time() - start, LIMIT + linger);
+            peer.transport().abort();
+        }
     });
 }

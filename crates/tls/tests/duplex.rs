@@ -99,7 +99,7 @@ impl Protocol for Side {
         Ok(())
     }
 
-    fn eof_received(&mut self, transport: &Transport) -> io::Result<AtEof> {
+    fn eof_received(&mut self, _: &Transport) -> io::Result<AtEof> {
         assert_eq!(self.received, self.total);
         self.ended = true;
         // Else it closes when it has sent everything too.

@@ -92,8 +92,7 @@ fn writing_resumes_at_the_low_mark_and_not_above() {
 #[test]
 fn limits_of_zero_pause_only_what_cannot_be_sent() {
     jumping(async {
-        let pair =
-            connect_over(narrow(4000), &Both::new(), Recorder::new(), Recorder::new()).await;
+        let pair = connect_over(narrow(4000), &Both::new(), Recorder::new(), Recorder::new()).await;
         set_limits(&pair.client, 0, 0);
         turns(20).await;
         assert_eq!(pair.client.write(b"it is taken at once"), Flow::Open);
@@ -184,9 +183,8 @@ fn limits_of_the_builder_are_those_of_the_top() {
 fn abort_above_ends_whoever_lets_too_much_wait() {
     run(async {
         let tls = Both::new();
-        let factory = || {
-            Recorder::new().on(Callback::ConnectionMade, |transport| transport.pause_reading())
-        };
+        let factory =
+            || Recorder::new().on(Callback::ConnectionMade, |transport| transport.pause_reading());
         let server = create_server(factory, ("127.0.0.1", 0)).tls(tls.server.clone());
         let server = server.await.expect("a server");
         let address = server.sockets()[0].sockname().as_inet().expect("an address");
@@ -378,7 +376,7 @@ fn the_rest_of_a_batch_goes_with_the_connection() {
                 pair.lost().await;
                 pair.client.log.assert(&[
                     Event::Made,
-                    Event::updated(&pattern(10)),
+                    Event::updated(pattern(10)),
                     Event::Lost(None),
                 ]);
             }
@@ -402,7 +400,7 @@ fn a_paused_connection_can_close() {
             end(&pair.client);
             pair.client.resume_reading();
             pair.lost().await;
-            let events = [Event::Made, Event::updated(&pattern(10)), Event::Lost(None)];
+            let events = [Event::Made, Event::updated(pattern(10)), Event::Lost(None)];
             pair.client.log.assert(&events);
         }
     });
@@ -426,14 +424,13 @@ fn the_end_waits_behind_the_data_while_reading_is_paused() {
             peer.close_notify();
             client.log.received_at_least(10).await;
             pass(Duration::from_secs(1000)).await;
-            client.log.assert(&[Event::Made, Event::updated(&pattern(10))]);
+            client.log.assert(&[Event::Made, Event::updated(pattern(10))]);
             assert!(!client.is_closing());
             client.write(b"meanwhile");
             peer.received(9).await;
             client.resume_reading();
             client.log.lost().await;
-            let events =
-                [Event::Made, Event::updated(&pattern(35)), Event::Eof, Event::Lost(None)];
+            let events = [Event::Made, Event::updated(pattern(35)), Event::Eof, Event::Lost(None)];
             client.log.assert(&events);
             until(|| peer.is_notified()).await;
         }
@@ -493,15 +490,18 @@ fn a_connection_is_closing_when_the_one_below_is() {
 #[test]
 fn lines_of_all_kinds_keep_their_order() {
     jumping(async {
-        let pair =
-            connect_over(narrow(3000), &Both::new(), Recorder::new(), Recorder::new()).await;
+        let pair = connect_over(narrow(3000), &Both::new(), Recorder::new(), Recorder::new()).await;
         let expected = Rc::new(RefCell::new(Vec::new()));
         for round in 0..40 {
             let piece = pattern(round * 997);
             match round % 4 {
                 0 => pair.client.write(&piece),
                 1 => pair.client.write_bytes(piece.clone().into()),
-                2 => pair.client.writelines([&piece[..piece.len() / 2], &[], &piece[piece.len() / 2..]]),
+                2 => pair.client.writelines([
+                    &piece[..piece.len() / 2],
+                    &[],
+                    &piece[piece.len() / 2..],
+                ]),
                 _ => pair.client.writelines(piece.chunks(1000)),
             };
             expected.borrow_mut().extend(piece);

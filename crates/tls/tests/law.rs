@@ -16,11 +16,15 @@ use tidegate_tls::start_tls;
 mod authority;
 mod support;
 
-use support::{Both, client_of_peer, connect, connect_over, jumping, keep_reports, narrow, pattern};
+use support::{
+    Both, client_of_peer, connect, connect_over, jumping, keep_reports, narrow, pattern,
+};
+
+type Act = Box<dyn FnOnce()>;
 
 thread_local! {
     /// What a destructor or a waker does, which have to be `Send` and can hold no transport.
-    static ACTS: RefCell<Vec<Option<Box<dyn FnOnce()>>>> = const { RefCell::new(Vec::new()) };
+    static ACTS: RefCell<Vec<Option<Act>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A number under which `act` waits to be done.
@@ -77,7 +81,8 @@ fn owners_of_bytes_may_write_when_they_are_dropped() {
         for later in [10, 20_000, 100_000] {
             for pieces in [1, 4, 30] {
                 let pair =
-                    connect_over(narrow(9000), &Both::new(), Recorder::new(), Recorder::new()).await;
+                    connect_over(narrow(9000), &Both::new(), Recorder::new(), Recorder::new())
+                        .await;
                 let mut expected = 0;
                 for piece in 0..pieces {
                     let transport = pair.client.transport.clone();
@@ -89,9 +94,9 @@ fn owners_of_bytes_may_write_when_they_are_dropped() {
                 pair.server.log.received_at_least(expected).await;
                 // Each is whole, and those that were written first are in order.
                 let received = pair.server.log.received();
-                let first: Vec<u8> =
-                    received.iter().copied().filter(|byte| *byte != 255).collect();
-                let planned: Vec<u8> = (0..pieces).flat_map(|piece| vec![piece as u8; 5000]).collect();
+                let first: Vec<u8> = received.iter().copied().filter(|byte| *byte != 255).collect();
+                let planned: Vec<u8> =
+                    (0..pieces).flat_map(|piece| vec![piece as u8; 5000]).collect();
                 assert!(first == planned);
                 assert_eq!(received.len(), expected);
                 pair.client.close();
@@ -115,7 +120,8 @@ fn owners_of_bytes_may_end_the_connection() {
         for length in [100, 5000, 200_000] {
             jumping(async move {
                 let pair =
-                    connect_over(narrow(9000), &Both::new(), Recorder::new(), Recorder::new()).await;
+                    connect_over(narrow(9000), &Both::new(), Recorder::new(), Recorder::new())
+                        .await;
                 for _ in 0..5 {
                     let transport = pair.client.transport.clone();
                     pair.client.write_bytes(owned(pattern(length), move || end(&transport)));

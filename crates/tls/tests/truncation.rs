@@ -42,7 +42,8 @@ fn an_end_without_a_word_is_an_error() {
 #[test]
 fn what_waits_is_sent_after_a_truncation() {
     jumping(async {
-        let (client, peer, _line) = client_of_peer(&Both::new(), narrow(3000), Recorder::new()).await;
+        let (client, peer, _line) =
+            client_of_peer(&Both::new(), narrow(3000), Recorder::new()).await;
         let sent = pattern(300_000);
         client.write(&sent);
         peer.transport().write_eof().expect("half a close");
@@ -61,11 +62,9 @@ fn what_waits_is_sent_after_a_truncation() {
 fn an_end_without_a_word_is_an_end_where_that_is_accepted() {
     jumping(async {
         for answer in [AtEof::Close, AtEof::KeepWriting] {
-            let client = Recorder::new()
-                .at_eof(answer)
-                .on(Callback::EofReceived, |transport| {
-                    transport.write(b"answer");
-                });
+            let client = Recorder::new().at_eof(answer).on(Callback::EofReceived, |transport| {
+                transport.write(b"answer");
+            });
             let (client, peer, _line) = client_of_peer(&lenient(), narrow(3000), client).await;
             let sent = pattern(100_000);
             client.write(&sent);
@@ -81,8 +80,7 @@ fn an_end_without_a_word_is_an_end_where_that_is_accepted() {
             until(|| peer.has_ended()).await;
             assert!(peer.plain() == [&sent[..], b"answer"].concat());
             assert!(!peer.is_notified());
-            let events =
-                [Event::Made, Event::data("question"), Event::Eof, Event::Lost(None)];
+            let events = [Event::Made, Event::data("question"), Event::Eof, Event::Lost(None)];
             client.log.assert(&events);
         }
     });
