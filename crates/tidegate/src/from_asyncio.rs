@@ -43,6 +43,7 @@
 //! | `reader.feed_data`, `feed_eof`, `set_exception`, `set_transport` | the same on [`Feeder`](crate::Feeder), from [`StreamReader::feeder`](crate::StreamReader::feeder) |
 //! | `asyncio.StreamWriter`: `write`, `writelines`, `write_eof`, `drain`, `close`, `wait_closed`, `is_closing`, `get_extra_info` | the same on [`StreamWriter`](crate::StreamWriter) |
 //! | `writer.transport` | [`StreamWriter::transport`](crate::StreamWriter::transport) |
+//! | `StreamWriter.start_tls` | [`StreamWriter::start_tls`](crate::StreamWriter::start_tls), with the reader and what `tls::start_tls` takes; [`StreamPair::start_tls`](crate::StreamPair::start_tls) |
 //! | `asyncio.StreamReaderProtocol` | [`StreamReaderProtocol`](crate::StreamReaderProtocol) |
 //! | `asyncio.IncompleteReadError`, `LimitOverrunError` | [`IncompleteReadError`](crate::IncompleteReadError), [`LimitOverrunError`](crate::LimitOverrunError), inside of [`ReadUntilError`](crate::ReadUntilError) and [`ReadExactlyError`](crate::ReadExactlyError) |
 //! | `limit=` | [`StreamLimit::limit`](crate::StreamLimit::limit) on the builder; [`ReadUntil::limit`](crate::streams::ReadUntil::limit) for one read |
@@ -50,6 +51,28 @@
 //! | `asyncio.Transport` | [`Transport`](crate::Transport) |
 //! | `transport.get_protocol` | [`Transport::with_protocol`](crate::Transport::with_protocol) |
 //! | `transport.get_extra_info("peername")` | [`Transport::peername`](crate::Transport::peername), or [`get_extra_info`](crate::Transport::get_extra_info) by type |
+//! | `ssl=`, of `create_connection`, `open_connection` and their kin | `.tls(client, name)` on the builder, by `tls::ClientTls`; everything of TLS comes with the feature `tls` or `tls-ring` |
+//! | `ssl=`, of `create_server`, `start_server`, `connect_accepted_socket` and their kin | `.tls(server)` on the builder, by `tls::ServerTls` |
+//! | `server_hostname=` | the `name` of `.tls(client, name)`; an empty one stands for the host |
+//! | `ssl_handshake_timeout=`, `ssl_shutdown_timeout=` | `handshake_timeout` and `shutdown_timeout`, of `tls::ClientBuilder`, `tls::ServerBuilder` and, for `start_tls`, `tls::Upgrade` |
+//! | `loop.start_tls(transport, protocol, sslcontext, server_side=)` | `tls::start_tls(&transport, &server)`, `tls::start_tls(&transport, (&client, name))`; the protocol stays, and which side it is says the type |
+//! | `ssl.SSLContext` | `tls::Client`, `tls::Server`; ready-made ones of rustls by `from_config` |
+//! | `ssl=True`, `ssl.create_default_context()` | `tls::Client::new()` |
+//! | `ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)` | `tls::Server::from_pem_files(chain, key)` |
+//! | `SSLContext.load_cert_chain` | `certificate_files` of `tls::ServerBuilder`, as often as there are certificates, and of `tls::ClientBuilder` |
+//! | `SSLContext.load_verify_locations`, `load_default_certs` | `root_certificates`, `root_certificates_file` and `system_roots` of `tls::ClientBuilder`; a server names whom it trusts where it asks for certificates |
+//! | `SSLContext.verify_mode` | of a client, `CERT_NONE`: `danger_accept_any_certificate`; of a server, `CERT_REQUIRED` and `CERT_OPTIONAL`: `client_certificates_required`, `client_certificates_optional` |
+//! | `SSLContext.check_hostname = False` | `danger_accept_any_hostname` of `tls::ClientBuilder` |
+//! | `SSLContext.set_alpn_protocols` | `alpn` of both builders |
+//! | `SSLContext.minimum_version`, `maximum_version` | `versions` of both builders, such as `Version::Tls13..=Version::Tls13` |
+//! | `SSLContext.sni_callback` | several `certificate_files`: the one whose certificate is valid for the name is shown; any other choice is a resolver of rustls |
+//! | `SSLContext.keylog_filename`, `SSLKEYLOGFILE` | `key_log_file` of both builders |
+//! | `SSLContext.options` with `OP_NO_TICKET`, `num_tickets`, `SSLObject.session` | `resumption` of both builders, and `session_tickets` of a server's |
+//! | `get_extra_info("sslcontext")` | `tls::TlsConfig` by type, at once |
+//! | `get_extra_info("cipher")`, `"peercert"`, `"compression"` | `tls::Cipher`, `tls::PeerCertificates`, `tls::Compression` (there never is any) by type, once the handshake is done |
+//! | `get_extra_info("ssl_object")` | what one asks it for, by type: `tls::Alpn` for `selected_alpn_protocol`, `tls::TlsName` for `server_hostname`, `tls::SessionReused` for `session_reused` |
+//! | `ssl.SSLError` | `tls::TlsError`, inside of the `io::Error`: `TlsError::of(&error)` |
+//! | `ssl.SSLCertVerificationError` | `tls::TlsError::Certificate` with a `tls::CertificateProblem` |
 //! | keyword arguments | methods of the builder that a function such as [`create_server`](crate::create_server) returns, before `.await` |
 //!
 //! What asyncio has beside its networking is not here: for `gather`, `wait`, queues, locks and events take any crate
@@ -90,6 +113,20 @@
 //! | a readiness brings one datagram | as many as have come together before, 64 receives at most | one wait for all |
 //! | `sendto` to a wrong address, or of too much, is an error of the endpoint | an `Err` of `sendto`; the endpoint goes on | a bad argument is the caller's |
 //! | a connection stays with its loop | [`Transport::detach`](crate::Transport::detach) and [`adopt`](crate::adopt) move it to another one | a thread for each core |
+//! | TLS cannot half-close | `write_eof` sends close_notify, and reading goes on | TLS 1.3 allows it |
+//! | over TLS, a stream that was cut short ends like any other | an error of the kind `UnexpectedEof`, `tls::TlsError::Truncated`, behind the data; `accept_truncation` restores asyncio's rule | whoever is in between can cut |
+//! | over TLS, `pause_writing` comes at the high mark and counts one layer | strictly above it, and counts every layer's bytes; the marks are still 512 and 128 KiB | one rule for every transport |
+//! | over TLS, `pause_reading` takes effect when 256 KiB wait | at once | one rule for every transport |
+//! | over TLS, `eof_received` may follow a `close` | nothing is received after it | as over every transport |
+//! | what is written after a `close` over TLS is counted and logged | [`Flow::Closed`](crate::Flow::Closed) | the peer was told of the end |
+//! | `ssl_shutdown_timeout` cuts off a peer that reads slowly | it begins anew as long as the peer reads | nothing is lost silently |
+//! | `start_tls` answers a new transport, and the old one must not be used | every handle of the connection is the secure one at once | nothing can leave in clear any more |
+//! | `start_tls` loses bytes that came along in clear, or takes them for the peer's in TLS | an error, with everything as it was; `tls::Upgrade::hand_over` if that is wanted | somebody may have injected them |
+//! | a cancelled `start_tls` closes the connection | dropping its future changes nothing | the switch has happened |
+//! | a default context writes its keys to `SSLKEYLOGFILE` | only if asked, by `key_log_file` | an environment must not open what is encrypted |
+//! | a server without a protocol of the client's in ALPN goes on without | it refuses, as the standard says | both would speak past each other |
+//! | keys may be encrypted, with a password | they are refused, with a text that says how to decrypt them | a password beside its key protects nothing |
+//! | `server_hostname=""` turns the check of the name off | it stands for the host that is connected to; `danger_accept_any_hostname` turns it off | an empty variable must not |
 //! | cancelling | dropping: what is synchronous is done at once, the loop finishes the rest | Rust |
 //! | dropping an unclosed transport closes it | dropping a handle does nothing: the loop owns the transport; only the last share of a [`StreamWriter`](crate::StreamWriter) closes | handles are shares |
 //! | loops, futures and handles can be touched from any thread and check it in debug mode | they are not `Send`; a [`Remote`](crate::Remote) is | the compiler checks |

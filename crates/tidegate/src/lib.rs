@@ -37,6 +37,7 @@
 //! | [`protocols`] | the contract: protocols, transports, flow, layers, with no loop and no socket |
 //! | [`transports`] | connections and servers: the contract on the loop's sockets |
 //! | [`streams`] | the same connections from a task: readers and writers that are awaited |
+//! | `tls` | TLS as a layer in between, with a feature |
 //!
 //! The loop, TCP, pipes, standard streams and streams are always there. What else there is has a feature, which brings
 //! the names of a room into this crate and changes nothing else:
@@ -45,7 +46,9 @@
 //! |---|---|
 //! | `unix` | Unix sockets: `create_unix_connection`, `create_unix_server`, `open_unix_connection`, `start_unix_server`, passing descriptors |
 //! | `datagram` | datagrams: `create_datagram_endpoint`, `open_datagram` |
-//! | `full` | all of them |
+//! | `tls` | TLS: the module `tls`, `.tls(..)` on the builders, `start_tls`; the cryptography is that of aws-lc-rs |
+//! | `tls-ring` | the same, and the cryptography is ring's, unless `tls` is there too |
+//! | `full` | all of them, ring excepted |
 //!
 //! Whoever comes from asyncio finds every name and every difference in [`from_asyncio`].
 
@@ -59,11 +62,13 @@ pub mod from_asyncio;
 pub use tidegate_protocols as protocols;
 pub use tidegate_reactor as reactor;
 pub use tidegate_streams as streams;
+#[cfg(any(feature = "tls", feature = "tls-ring"))]
+pub use tidegate_tls as tls;
 pub use tidegate_transports as transports;
 
 pub use tidegate_protocols::{
     Above, Address, AtEof, Cause, DetachError, Detached, Flow, Gate, Incoming, Layer, Layered,
-    LimitsError, PeerName, Pipe, PipeKind, Protocol, ReadTransport, SockName, Transport,
+    LimitsError, PeerName, Pipe, PipeKind, Protocol, Raise, ReadTransport, SockName, Transport,
     TransportStatistics, UnixAddress, WithProtocolError, WriteLimits, WriteTransport,
 };
 pub use tidegate_reactor::{
@@ -75,8 +80,9 @@ pub use tidegate_streams::{
     AdoptStreams, DEFAULT_LIMIT, Feeder, Handler, IncompleteReadError, LimitError,
     LimitOverrunError, Lines, OpenConnection, OpenPipes, OpenReadPipe, OpenWritePipe, Outcome,
     ReadExactlyError, ReadUntilError, SeparatorError, StartServer, StreamLimit, StreamPair,
-    StreamReader, StreamReaderProtocol, StreamWriter, adopt_streams, open_connection, open_pipes,
-    open_read_pipe, open_stderr, open_stdin, open_stdout, open_write_pipe, start_server,
+    StreamReader, StreamReaderProtocol, StreamTlsError, StreamWriter, adopt_streams,
+    open_connection, open_pipes, open_read_pipe, open_stderr, open_stdin, open_stdout,
+    open_write_pipe, start_server,
 };
 pub use tidegate_transports::{
     Adopt, ArgumentError, BindError, ConnectAcceptedSocket, ConnectCallError, ConnectError,
@@ -130,6 +136,8 @@ pub mod prelude {
     pub use tidegate_streams::{DatagramStream, open_datagram};
     #[cfg(feature = "unix")]
     pub use tidegate_streams::{open_unix_connection, start_unix_server};
+    #[cfg(any(feature = "tls", feature = "tls-ring"))]
+    pub use tidegate_tls::{ClientTls, ServerTls};
     #[cfg(feature = "datagram")]
     pub use tidegate_transports::create_datagram_endpoint;
     #[cfg(feature = "unix")]

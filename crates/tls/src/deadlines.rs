@@ -15,7 +15,7 @@ const LOOKS: u32 = 8;
 impl Tls {
     /// From now on the handshake has so long.
     pub(crate) fn start_handshake_deadline(&self) {
-        let limit = self.terms.handshake_timeout;
+        let limit = self.config.terms().handshake_timeout;
         self.start_timer(limit, move |tls| {
             if tls.life.get() == Life::Handshaking {
                 tls.judge(TlsError::HandshakeTimeout(limit));
@@ -49,7 +49,7 @@ impl Tls {
     /// Looks at the shutdown in a while; so many times, unless it goes on.
     fn look_later(&self, looks: u32) {
         let sent = self.sent_below();
-        self.start_timer(self.terms.shutdown_timeout / LOOKS, move |tls| {
+        self.start_timer(self.config.terms().shutdown_timeout / LOOKS, move |tls| {
             let goes_on = tls.sent_below() > sent;
             match if goes_on { LOOKS } else { looks } - 1 {
                 0 => tls.give_up(),

@@ -221,7 +221,7 @@ impl Tls {
         }
         match self.peer_end.get() {
             PeerEnd::Open => return Ok(()),
-            PeerEnd::CutShort if !self.terms.accepts_truncation => {
+            PeerEnd::CutShort if !self.config.terms().accepts_truncation => {
                 self.reading.set(Reading::Ended);
                 self.close_because(TlsError::Truncated);
                 return Ok(());

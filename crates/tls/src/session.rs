@@ -12,7 +12,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ClientConfig, CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
 
-use crate::config::Version;
+use crate::config::{Version, asked_name_of};
 use crate::error::TlsError;
 use crate::info::{Alpn, Cipher, Facts, PeerCertificates, SessionReused, TlsName};
 use crate::scratch::Outgoing;
@@ -34,7 +34,8 @@ pub(crate) struct Session {
 
 enum Side {
     Client(Box<UnbufferedClientConnection>, ServerName<'static>),
-    Server(Box<UnbufferedServerConnection>),
+    /// With the name that its client has asked for.
+    Server(Box<UnbufferedServerConnection>, Option<Box<str>>),
 }
 
 /// Calls rustls, whose two sides share their methods and not their type.
@@ -42,7 +43,7 @@ macro_rules! for_side {
     ($session:expr, $connection:ident => $do:expr) => {
         match &mut $session.side {
             Side::Client($connection, _) => $do,
-            Side::Server($connection) => $do,
+            Side::Server($connection, _) => $do,
         }
     };
 }
@@ -60,7 +61,7 @@ impl Session {
     /// The server's end.
     pub(crate) fn server(config: &Arc<ServerConfig>) -> Result<Session, TlsError> {
         let connection = UnbufferedServerConnection::new(Arc::clone(config))?;
-        Ok(Session::new(Side::Server(Box::new(connection))))
+        Ok(Session::new(Side::Server(Box::new(connection), None)))
     }
 
     fn new(side: Side) -> Session {
@@ -71,6 +72,22 @@ impl Session {
     ///
     /// Plaintext is appended to `plain`, what has to be sent to `out`: also when it fails, an alert.
     pub(crate) fn receive(
+        &mut self,
+        received: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Outgoing,
+    ) -> Result<usize, TlsError> {
+        if matches!(self.side, Side::Client(..)) || !self.is_handshaking() {
+            return self.take_in(received, plain, out);
+        }
+        let (taken, asked) = asked_name_of(|| self.take_in(received, plain, out));
+        if let Side::Server(_, name @ None) = &mut self.side {
+            *name = asked;
+        }
+        taken
+    }
+
+    fn take_in(
         &mut self,
         received: &mut [u8],
         plain: &mut Vec<u8>,
@@ -191,7 +208,7 @@ impl Session {
     fn common(&self) -> &CommonState {
         match &self.side {
             Side::Client(connection, _) => connection,
-            Side::Server(connection) => connection,
+            Side::Server(connection, _) => connection,
         }
     }
 
@@ -214,7 +231,7 @@ impl Session {
             alpn: common.alpn_protocol().map(|name| Alpn(name.to_vec())),
             name: match &self.side {
                 Side::Client(_, name) => Some(TlsName(name.to_str().into_owned())),
-                Side::Server(_) => None,
+                Side::Server(_, name) => name.as_deref().map(|name| TlsName(name.to_owned())),
             },
             reused: common
                 .handshake_kind()

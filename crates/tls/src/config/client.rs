@@ -138,6 +138,11 @@ impl Client {
         self.terms
     }
 
+    pub(crate) fn with_terms(mut self, terms: Terms) -> Client {
+        self.terms = terms;
+        self
+    }
+
     /// The name of the server as rustls has it. It may be empty if names are not verified; then none is sent.
     pub(crate) fn server_name(&self, text: &str) -> Result<ServerName<'static>, NameError> {
         // asyncio: no name is no check. rustls sends no address to the server.
