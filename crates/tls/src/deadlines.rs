@@ -59,13 +59,9 @@ impl Tls {
     }
 
     fn give_up(&self) {
-        match self.life.get() {
-            Life::Draining | Life::Parting => {
-                self.judge(TlsError::ShutdownTimeout);
-                self.abort_now();
-            }
-            Life::Leaving => self.below().abort(),
-            Life::Handshaking | Life::Open | Life::Lost => {}
+        if self.life.get().is_closing() {
+            self.judge(TlsError::ShutdownTimeout);
+            self.abort_now();
         }
     }
 

@@ -216,7 +216,8 @@ impl Tls {
         self.paused_since.set(None);
         drop(self.take_gate());
         drop(self.rest.take());
-        drop(self.session.borrow_mut().take());
+        let session = self.session.borrow_mut().take();
+        drop(session);
         let face = self.take_face();
         let emptied = self.slot.empty();
         self.flushed.wake_all();
@@ -227,6 +228,14 @@ impl Tls {
         {
             resume_unwind(payload);
         }
+    }
+
+    /// Whether it is known why the connection ends.
+    pub(crate) fn knows_why(&self) -> bool {
+        let verdict = self.verdict.take();
+        let known = verdict.is_some() || self.life.get() == Life::Lost;
+        self.verdict.set(verdict);
+        known
     }
 
     /// Why a flush could not be finished.

@@ -78,7 +78,13 @@ impl Turn for TlsTurn {
     ) -> Poll<io::Result<usize>> {
         let tls = &self.tls;
         if self.held.over.get() || tls.below().flow() == Flow::Closed {
-            return Poll::Ready(Err(tls.unsent_error()));
+            let closes = matches!(tls.life.get(), Life::Draining | Life::Parting);
+            if closes || tls.knows_why() {
+                return Poll::Ready(Err(tls.unsent_error()));
+            }
+            // The transport below will say why.
+            tls.closed.register(waiter, context.waker());
+            return Poll::Pending;
         }
         if tls.below().flow() == Flow::Paused {
             self.held.waiters.register(waiter, context.waker());

@@ -37,10 +37,7 @@ impl RawTransport for Tls {
     fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.encrypt_waiting();
         if self.unsent.get() {
-            let verdict = self.verdict.take();
-            let is_known = verdict.is_some() || self.life.get() == Life::Lost;
-            self.verdict.set(verdict);
-            if is_known {
+            if self.knows_why() {
                 return Poll::Ready(Err(self.unsent_error()));
             }
             // The transport below will say why.

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use tidegate_protocols::{Flow, FlowEvent, Owed};
+use tidegate_protocols::{Flow, FlowEvent, Owed, Spent};
 
 use crate::connection::Tls;
 use crate::error::TlsError;
@@ -132,10 +132,12 @@ impl Tls {
     /// The same, in memory that is at hand.
     pub(crate) fn encrypt_waiting_in(&self, scratch: &mut Scratch) {
         while !self.plain.borrow().is_empty() && self.can_send() {
-            if let Err(error) = self.encrypt_batch(scratch) {
+            let mut spent = Vec::new();
+            if let Err(error) = self.encrypt_batch(scratch, &mut spent) {
                 return self.broken(error);
             }
             self.give_below(scratch);
+            drop(spent);
             self.look_at_flow();
         }
         self.look_at_writing();
@@ -145,7 +147,8 @@ impl Tls {
     pub(crate) fn encrypt_all(&self) {
         let mut scratch = Scratch::take();
         while !self.plain.borrow().is_empty() && self.life.get().sends() {
-            if let Err(error) = self.encrypt_batch(&mut scratch) {
+            let mut spent = Vec::new();
+            if let Err(error) = self.encrypt_batch(&mut scratch, &mut spent) {
                 return self.broken(error);
             }
             self.give_below(&mut scratch);
@@ -153,7 +156,9 @@ impl Tls {
     }
 
     /// Moves a batch of what waits into `scratch`, encrypted.
-    pub(crate) fn encrypt_batch(&self, scratch: &mut Scratch) -> Result<(), TlsError> {
+    ///
+    /// `spent` is dropped when that was given on: its owners may write, and records must leave in their order.
+    fn encrypt_batch(&self, scratch: &mut Scratch, spent: &mut Vec<Spent>) -> Result<(), TlsError> {
         let mut left = BATCH;
         while left > 0 {
             let mut plain = self.plain.borrow_mut();
@@ -167,9 +172,11 @@ impl Tls {
                 None => break,
             }
             let length = piece.len();
-            let spent = plain.advance(length);
+            let owners = plain.advance(length);
             drop(plain);
-            drop(spent);
+            if !owners.is_empty() {
+                spent.push(owners);
+            }
             left -= length;
         }
         Ok(())

@@ -365,3 +365,30 @@ fn nothing_is_left_of_a_connection_that_is_lost() {
         assert_eq!(handle().time() - start, LIMIT * 100);
     });
 }
+
+// TLS-32: also a peer that has said its end, and does not read ours
+#[test]
+fn a_peer_that_has_ended_and_does_not_read_is_given_up() {
+    jumping(async {
+        for answers in [true, false] {
+            let (client, peer, _line) =
+                client_of_peer(&Both::new(), narrow(1000), Recorder::new()).await;
+            peer.transport().pause_reading();
+            let start = handle().time();
+            client.write(&pattern(30_000));
+            let mut linger = Duration::ZERO;
+            if answers {
+                client.close();
+                turns(A_WHILE).await;
+                peer.close_notify();
+            } else {
+                linger = Duration::from_secs(1);
+                client.close_lingering(100, linger);
+            }
+            client.log.lost().await;
+            assert!(is_timeout(&client.log));
+            assert_eq!(handle().time() - start, LIMIT + linger);
+            peer.transport().abort();
+        }
+    });
+}

@@ -376,7 +376,7 @@ fn the_rest_of_a_batch_goes_with_the_connection() {
                 pair.lost().await;
                 pair.client.log.assert(&[
                     Event::Made,
-                    Event::updated(&pattern(10)),
+                    Event::updated(pattern(10)),
                     Event::Lost(None),
                 ]);
             }
@@ -400,7 +400,7 @@ fn a_paused_connection_can_close() {
             end(&pair.client);
             pair.client.resume_reading();
             pair.lost().await;
-            let events = [Event::Made, Event::updated(&pattern(10)), Event::Lost(None)];
+            let events = [Event::Made, Event::updated(pattern(10)), Event::Lost(None)];
             pair.client.log.assert(&events);
         }
     });
@@ -424,13 +424,13 @@ fn the_end_waits_behind_the_data_while_reading_is_paused() {
             peer.close_notify();
             client.log.received_at_least(10).await;
             pass(Duration::from_secs(1000)).await;
-            client.log.assert(&[Event::Made, Event::updated(&pattern(10))]);
+            client.log.assert(&[Event::Made, Event::updated(pattern(10))]);
             assert!(!client.is_closing());
             client.write(b"meanwhile");
             peer.received(9).await;
             client.resume_reading();
             client.log.lost().await;
-            let events = [Event::Made, Event::updated(&pattern(35)), Event::Eof, Event::Lost(None)];
+            let events = [Event::Made, Event::updated(pattern(35)), Event::Eof, Event::Lost(None)];
             client.log.assert(&events);
             until(|| peer.is_notified()).await;
         }

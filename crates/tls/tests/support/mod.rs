@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test program uses a part of this")]
 
+pub(crate) mod upgrading;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
@@ -125,6 +127,9 @@ pub(crate) fn layered(
     (stack(layers, Box::new(protocol), None, told), Box::pin(opened))
 }
 
+/// The layers of both ends, the first next to the wire.
+type Layers<'a> = (&'a [Rc<dyn Layer>], &'a [Rc<dyn Layer>]);
+
 /// Connects two recorders.
 pub(crate) async fn connect_over(
     options: PairOptions,
@@ -144,7 +149,7 @@ pub(crate) async fn connect(tls: &Both, client: Recorder, server: Recorder) -> P
 /// The same with any layers.
 pub(crate) async fn connect_through(
     options: PairOptions,
-    (client_layers, server_layers): (&[Rc<dyn Layer>], &[Rc<dyn Layer>]),
+    (client_layers, server_layers): Layers<'_>,
     client: Recorder,
     server: Recorder,
 ) -> Pair {

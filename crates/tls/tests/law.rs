@@ -1,0 +1,286 @@
+//! The law: what belongs to users is woken and dropped where it may come back, and never disturbs what goes on.
+
+#![cfg(not(windows))]
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use bytes::Bytes;
+use tidegate_protocols::{Flow, Transport};
+use tidegate_testkit::memory::PairOptions;
+use tidegate_testkit::{Callback, Event, Log, Recorder, turns, until};
+use tidegate_tls::start_tls;
+
+mod authority;
+mod support;
+
+use support::{
+    Both, client_of_peer, connect, connect_over, jumping, keep_reports, narrow, pattern,
+};
+
+type Act = Box<dyn FnOnce()>;
+
+thread_local! {
+    /// What a destructor or a waker does, which have to be `Send` and can hold no transport.
+    static ACTS: RefCell<Vec<Option<Act>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A number under which `act` waits to be done.
+fn plan(act: impl FnOnce() + 'static) -> usize {
+    ACTS.with_borrow_mut(|acts| {
+        acts.push(Some(Box::new(act)));
+        acts.len() - 1
+    })
+}
+
+fn perform(number: usize) {
+    let act = ACTS.with_borrow_mut(|acts| acts[number].take());
+    if let Some(act) = act {
+        act();
+    }
+}
+
+/// Bytes whose owner does something when they are not needed any more.
+struct Owner(Vec<u8>, usize);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        perform(self.1);
+    }
+}
+
+fn owned(bytes: Vec<u8>, act: impl FnOnce() + 'static) -> Bytes {
+    Bytes::from_owner(Owner(bytes, plan(act)))
+}
+
+/// A waker that does something.
+struct Acting(usize);
+
+impl Wake for Acting {
+    fn wake(self: Arc<Self>) {
+        perform(self.0);
+    }
+}
+
+fn waker(act: impl FnOnce() + 'static) -> Waker {
+    Waker::from(Arc::new(Acting(plan(act))))
+}
+
+// TLS-26: records leave in their order, whatever a destructor writes meanwhile
+#[test]
+fn owners_of_bytes_may_write_when_they_are_dropped() {
+    jumping(async {
+        for later in [10, 20_000, 100_000] {
+            for pieces in [1, 4, 30] {
+                let pair =
+                    connect_over(narrow(9000), &Both::new(), Recorder::new(), Recorder::new())
+                        .await;
+                let mut expected = 0;
+                for piece in 0..pieces {
+                    let transport = pair.client.transport.clone();
+                    expected += 5000 + later;
+                    pair.client.write_bytes(owned(vec![piece as u8; 5000], move || {
+                        transport.write(&vec![255; later]);
+                    }));
+                }
+                pair.server.log.received_at_least(expected).await;
+                // Each is whole, and those that were written first are in order.
+                let received = pair.server.log.received();
+                let first: Vec<u8> = received.iter().copied().filter(|byte| *byte != 255).collect();
+                let planned: Vec<u8> =
+                    (0..pieces).flat_map(|piece| vec![piece as u8; 5000]).collect();
+                assert!(first == planned);
+                assert_eq!(received.len(), expected);
+                pair.client.close();
+                pair.lost().await;
+                assert!(pair.server.log.cause().is_none(), "{:?}", pair.server.log.cause());
+            }
+        }
+    });
+}
+
+// TLS-30 TLS-38
+#[test]
+fn owners_of_bytes_may_end_the_connection() {
+    let ends: [fn(&Transport); 4] = [
+        Transport::close,
+        Transport::abort,
+        |transport| drop(transport.flush()),
+        |transport| transport.write_eof().expect("half a close"),
+    ];
+    for end in ends {
+        for length in [100, 5000, 200_000] {
+            jumping(async move {
+                let pair =
+                    connect_over(narrow(9000), &Both::new(), Recorder::new(), Recorder::new())
+                        .await;
+                for _ in 0..5 {
+                    let transport = pair.client.transport.clone();
+                    pair.client.write_bytes(owned(pattern(length), move || end(&transport)));
+                }
+                turns(50).await;
+                pair.client.close();
+                pair.lost().await;
+                let cause = pair.server.log.cause();
+                let broken = cause.is_some_and(|cause| cause.to_string().contains("protocol"));
+                assert!(!broken, "the records were not in order");
+            });
+        }
+    }
+}
+
+// TLS-38: dropped with the connection
+#[test]
+fn owners_of_unsent_bytes_are_dropped_at_the_end() {
+    jumping(async {
+        let ends: [fn(&Transport); 2] =
+            [Transport::abort, |transport| transport.fail(std::io::Error::last_os_error().into())];
+        for end in ends {
+            let (client, peer, _line) =
+                client_of_peer(&Both::new(), narrow(1000), Recorder::new()).await;
+            peer.transport().pause_reading();
+            let answers: Rc<RefCell<Vec<Flow>>> = Rc::default();
+            for _ in 0..10 {
+                let (transport, note) = (client.transport.clone(), answers.clone());
+                client.write_bytes(owned(vec![1; 50_000], move || {
+                    note.borrow_mut().push(transport.write(b"more"));
+                    transport.abort();
+                }));
+            }
+            end(&client);
+            client.log.lost().await;
+            assert_eq!(answers.borrow().len(), 10);
+            assert_eq!(answers.borrow().last(), Some(&Flow::Closed));
+            assert_eq!(client.get_write_buffer_size(), 0);
+        }
+    });
+}
+
+// TLS-30 TLS-38: whoever waits for a flush or for the end may do anything when it is woken
+#[test]
+fn wakers_may_come_back() {
+    let acts: [fn(&Transport); 5] = [
+        |transport| {
+            transport.write(&[7; 50_000]);
+        },
+        Transport::close,
+        Transport::abort,
+        |transport| transport.write_eof().expect("half a close"),
+        |transport| drop(transport.flush()),
+    ];
+    for act in acts {
+        jumping(async move {
+            let pair =
+                connect_over(narrow(9000), &Both::new(), Recorder::new(), Recorder::new()).await;
+            pair.client.write(&pattern(300_000));
+            let woken = Rc::new(Cell::new(0));
+            let mut waiting = Vec::new();
+            for _ in 0..3 {
+                let (transport, note) = (pair.client.transport.clone(), woken.clone());
+                let waker = waker(move || {
+                    note.set(note.get() + 1);
+                    act(&transport);
+                });
+                let mut flush = Box::pin(pair.client.flush());
+                let polled = flush.as_mut().poll(&mut Context::from_waker(&waker));
+                assert!(matches!(polled, Poll::Pending));
+                let mut closed = Box::pin(pair.client.closed());
+                assert!(closed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                waiting.push((flush, closed));
+            }
+            until(|| woken.get() > 0).await;
+            turns(100).await;
+            pair.client.close();
+            pair.lost().await;
+            assert_eq!(woken.get(), 3);
+            let cause = pair.server.log.cause();
+            let broken = cause.is_some_and(|cause| cause.to_string().contains("protocol"));
+            assert!(!broken, "the records were not in order");
+        });
+    }
+}
+
+// TLS-55 TLS-38
+#[test]
+fn protocols_may_use_their_transport_when_they_are_dropped() {
+    let acts: [fn(&Transport); 5] = [
+        |transport| {
+            transport.write(&[7; 50_000]);
+        },
+        Transport::close,
+        Transport::abort,
+        |transport| transport.set_protocol(Recorder::taking_over()),
+        |transport| drop(transport.closed()),
+    ];
+    for act in acts {
+        jumping(async move {
+            let reports = keep_reports();
+            let held: Rc<RefCell<Option<Transport>>> = Rc::default();
+            let (at_made, at_drop) = (held.clone(), held);
+            let client = Recorder::new()
+                .once(Callback::ConnectionMade, move |transport| {
+                    *at_made.borrow_mut() = Some(transport.clone());
+                })
+                .at_drop(move || {
+                    if let Some(transport) = at_drop.take() {
+                        act(&transport);
+                    }
+                });
+            let pair = connect(&Both::new(), client, Recorder::new()).await;
+            let next = Recorder::taking_over();
+            let log = next.log();
+            pair.client.set_protocol(next);
+            assert!(pair.client.log.is_abandoned());
+            turns(20).await;
+            pair.client.close();
+            pair.client.closed().await;
+            log.until(Log::is_abandoned).await;
+            pair.server.log.lost().await;
+            pair.server.log.assert_complete();
+            assert!(reports.borrow().is_empty());
+        });
+    }
+}
+
+// TLS-50: the old protocol goes when the new one has come, while TLS begins
+#[test]
+fn a_protocol_may_start_tls_when_it_is_dropped() {
+    jumping(async {
+        let tls = Both::new();
+        let held: Rc<RefCell<Option<Transport>>> = Rc::default();
+        let (at_made, at_drop, client) = (held.clone(), held, tls.client.clone());
+        let left = Recorder::new()
+            .once(Callback::ConnectionMade, move |transport| {
+                *at_made.borrow_mut() = Some(transport.clone());
+            })
+            .at_drop(move || {
+                if let Some(transport) = at_drop.take() {
+                    start_tls(&transport, (&client, "localhost")).expect("it can start");
+                    transport.write(b"in TLS");
+                }
+            });
+        let (said, right) = (left.log(), Recorder::new());
+        let heard = right.log();
+        let (left, right) =
+            tidegate_testkit::memory::pair(&support::handle(), left, right, PairOptions::default());
+        said.made().await;
+        heard.made().await;
+        let next = Recorder::taking_over();
+        let log = next.log();
+        start_tls(&right, &tls.server).expect("it can start");
+        left.set_protocol(next);
+        heard.received_at_least(6).await;
+        left.close();
+        log.lost().await;
+        heard.lost().await;
+        heard.assert(&[Event::Made, Event::data("in TLS"), Event::Eof, Event::Lost(None)]);
+    });
+}
