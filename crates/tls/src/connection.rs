@@ -65,12 +65,10 @@ pub(crate) struct Tls {
     pub(crate) closed: Waiters,
 }
 
-/// What was received and is not used up.
+/// What was decrypted and is not delivered.
 #[derive(Default)]
 pub(crate) struct Rest {
-    /// The beginning of a record.
-    pub(crate) received: Vec<u8>,
-    /// What could not be delivered, from `at` on.
+    /// It is there from `at` on.
     pub(crate) plain: Vec<u8>,
     pub(crate) at: usize,
 }
