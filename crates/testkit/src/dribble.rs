@@ -68,13 +68,15 @@ impl<W: Wire> Wire for Dribble<W> {
         self.wire.read(&mut into[..length])
     }
 
-    /// Only so much of the spare memory is prepared as one read can fill.
     fn append(&self, into: &mut Vec<u8>) -> io::Result<usize> {
-        let start = into.len();
-        let room = (into.capacity() - start).min(self.most);
-        into.resize(start + room, 0);
-        let read = self.wire.read(&mut into[start..]);
-        into.truncate(start + read.as_ref().map_or(0, |length| *length));
+        let before = into.len();
+        let room = into.capacity() - before;
+        if room <= self.most {
+            return self.wire.append(into);
+        }
+        into.resize(before + self.most, 0);
+        let read = self.wire.read(&mut into[before..]);
+        into.truncate(before + read.as_ref().copied().unwrap_or(0));
         read
     }
 

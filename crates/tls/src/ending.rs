@@ -88,7 +88,11 @@ impl Tls {
 
     /// The same, with a cause.
     pub(crate) fn fail_with(&self, cause: Cause) {
+        let first = !self.life.get().is_over();
         if self.is_ending() {
+            if first {
+                self.judge(cause.clone());
+            }
             self.below().fail(cause);
         }
     }
@@ -171,10 +175,9 @@ impl Tls {
         }
         match TlsError::of(cause) {
             // TLS in TLS: the end of the stream below, which is as good as the peer's word to who has said its own.
-            Some(TlsError::Truncated) => true,
-            Some(_) => false,
-            // Who has said its end, and heard ours or gone away, does not matter any more.
-            None => self.peer_end.get() == PeerEnd::Notified && cause.is_os_error(),
+            Some(error) => *error == TlsError::Truncated,
+            // All that was left to be sent, or to be heard, is that nothing follows.
+            None => cause.is_os_error(),
         }
     }
 

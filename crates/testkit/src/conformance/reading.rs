@@ -183,7 +183,7 @@ async fn a_buffered_protocol_is_asked_for_each_piece(stage: Stage) {
     stage.a_while().await;
     pair.left.resume_reading();
     pair.left.log.received_at_least(all.len()).await;
-    let most = stage.capabilities().bytes_at_a_time.unwrap_or(4).min(4);
+    let most = stage.capabilities().largest_piece().unwrap_or(4).min(4);
     let mut expected = vec![Event::Made];
     for piece in all.chunks(most) {
         expected.extend([Event::BufferAsked(None), Event::updated(piece)]);
