@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 
 use tidegate_protocols::{
-    AtEof, Cause, Incoming, Lent, Outcome, ReadSource, Transport,
+    AtEof, Incoming, Lent, Outcome, ReadSource, Transport,
 };
 
 use crate::connection::{Failure, Rest, Tls};
