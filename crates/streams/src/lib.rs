@@ -12,6 +12,7 @@
 //! | read from a pipe, or write to one | [`open_read_pipe`], [`open_write_pipe`], [`open_pipes`] |
 //! | read standard input, write standard output | [`open_stdin`], [`open_stdout`], [`open_stderr`] |
 //! | send and receive datagrams | [`open_datagram`] |
+//! | go on in TLS | [`StreamWriter::start_tls`], [`StreamPair::start_tls`] |
 //! | go on in another loop | [`StreamPair::detach`], [`adopt_streams`] |
 //! | give a connection to a crate of the futures ecosystem | [`StreamPair`] |
 //! | feed a reader yourself | [`StreamReader::new`], [`Feeder`] |
@@ -64,6 +65,7 @@ mod reader;
 mod run;
 mod scan;
 mod sendfile;
+mod start_tls;
 mod unix;
 mod until;
 mod writer;
@@ -88,6 +90,7 @@ pub use pipes::{
 };
 pub use protocol::StreamReaderProtocol;
 pub use reader::StreamReader;
+pub use start_tls::StreamTlsError;
 pub use unix::{OpenUnixConnection, StartUnixServer, open_unix_connection, start_unix_server};
 pub use until::ReadUntil;
 pub use writer::{Drain, StreamWriter, WaitClosed};

@@ -334,6 +334,12 @@ impl StreamReader {
         self.give(self.held.len())
     }
 
+    /// What has come and was not given away.
+    pub(crate) fn unread(&mut self) -> &[u8] {
+        self.pull();
+        self.held.bytes()
+    }
+
     pub(crate) fn drop_front(&mut self, length: usize) {
         self.held.advance(length);
         self.has_given(length);

@@ -218,21 +218,27 @@ impl StreamWriter {
         self.wire().sockname()
     }
 
+    /// Why the connection was lost, if it was, or the error that was set on its reader.
+    #[inline]
+    pub(crate) fn check_lost(&self) -> io::Result<()> {
+        if self.link.inbox.has_error()
+            && let Some(cause) = self.link.inbox.error()
+        {
+            return Err(cause.into());
+        }
+        if self.link.is_lost() {
+            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "Connection lost"));
+        }
+        Ok(())
+    }
+
     /// Whether writing is welcome: an error if the connection is lost.
     pub(crate) fn poll_welcome(
         &self,
         context: &mut Context<'_>,
         waiter: &mut Option<Waiter>,
     ) -> Poll<io::Result<()>> {
-        if self.link.inbox.has_error()
-            && let Some(cause) = self.link.inbox.error()
-        {
-            return Poll::Ready(Err(cause.into()));
-        }
-        if self.link.is_lost() {
-            let text = "Connection lost";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, text)));
-        }
+        self.check_lost()?;
         let paused = match self.flow() {
             Flow::Open => false,
             Flow::Paused => true,

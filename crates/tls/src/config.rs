@@ -1,5 +1,6 @@
 //! How either side of TLS behaves: made once, from files or values, and checked before anything is opened.
 
+mod asked_name;
 mod by_name;
 mod choices;
 mod client;
@@ -21,6 +22,7 @@ pub use roots::Roots;
 pub use server::{Server, ServerBuilder};
 pub use versions::Version;
 
+pub(crate) use asked_name::asked_name_of;
 pub(crate) use terms::Terms;
 
 #[cfg(test)]

@@ -6,13 +6,12 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use tidegate_protocols::{
-    Cause, Flow, FlowEvent, Gate, Lent, Notice, Owed, Protocol, Slot, Transport, Waiters, WriteBuffer,
-    WriteLimits,
+    Cause, Flow, FlowEvent, Gate, Lent, Notice, Owed, Protocol, Slot, Transport, Waiters,
+    WriteBuffer, WriteLimits,
 };
 use tidegate_reactor::{Deferred, LoopHandle, OfferReason, Queued, Report, TimerHandle};
 
-use crate::config::Terms;
-use crate::info::Facts;
+use crate::info::{Facts, TlsConfig};
 use crate::lifecycle::{Life, LifeEvent, PeerEnd, Reading, Writing};
 use crate::scratch::Scratch;
 use crate::session::Session;
@@ -60,7 +59,7 @@ pub(crate) struct Tls {
     pub(crate) verdict: Cell<Option<Cause>>,
     pub(crate) facts: Cell<Option<Box<Facts>>>,
     pub(crate) deadline: Cell<Option<TimerHandle>>,
-    pub(crate) terms: Terms,
+    pub(crate) config: TlsConfig,
     pub(crate) flushed: Waiters,
     pub(crate) closed: Waiters,
 }
@@ -93,7 +92,7 @@ impl Tls {
         handle: LoopHandle,
         session: Session,
         slot: Slot<dyn Protocol>,
-        terms: Terms,
+        config: TlsConfig,
         gate: Gate,
     ) -> Rc<Tls> {
         let seldom = Seldom { gate: Some(gate), ..Seldom::default() };
@@ -126,7 +125,7 @@ impl Tls {
             verdict: Cell::new(None),
             facts: Cell::new(None),
             deadline: Cell::new(None),
-            terms,
+            config,
             flushed: Waiters::new(),
             closed: Waiters::new(),
         })

@@ -9,12 +9,12 @@ use crate::lifecycle::{Life, PeerEnd};
 impl Tls {
     /// From now on the handshake has so long.
     pub(crate) fn start_handshake_deadline(&self) {
-        self.start_deadline(self.terms.handshake_timeout);
+        self.start_deadline(self.config.terms().handshake_timeout);
     }
 
     /// From now on the peer has so long to read what is left, and to answer the end.
     pub(crate) fn start_shutdown_deadline(&self) {
-        self.start_deadline(self.terms.shutdown_timeout);
+        self.start_deadline(self.config.terms().shutdown_timeout);
     }
 
     /// Replaces the deadline by one in so much time.
@@ -45,7 +45,7 @@ impl Tls {
         drop(self.deadline.take());
         match self.life.get() {
             Life::Handshaking => {
-                self.judge(TlsError::HandshakeTimeout(self.terms.handshake_timeout));
+                self.judge(TlsError::HandshakeTimeout(self.config.terms().handshake_timeout));
                 self.abort_now();
             }
             // A peer that reads on, however slowly, gets everything.

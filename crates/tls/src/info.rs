@@ -6,7 +6,34 @@ use std::rc::Rc;
 
 use rustls::pki_types::CertificateDer;
 
-use crate::config::Version;
+use crate::config::{Client, Server, Terms, Version};
+
+/// Whose rules the connection keeps, as `get_extra_info` answers it at once, also before the handshake (asyncio's
+/// `"sslcontext"`). It tells that there is TLS, and which of its sides this end is.
+///
+/// ```
+/// # fn example(transport: &tidegate_protocols::Transport) {
+/// use tidegate_tls::TlsConfig;
+///
+/// let is_secure = transport.get_extra_info::<TlsConfig>().is_some();
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub enum TlsConfig {
+    /// This end is the client.
+    Client(Client),
+    /// This end is the server.
+    Server(Server),
+}
+
+impl TlsConfig {
+    pub(crate) fn terms(&self) -> Terms {
+        match self {
+            TlsConfig::Client(client) => client.terms(),
+            TlsConfig::Server(server) => server.terms(),
+        }
+    }
+}
 
 /// The cipher that was agreed on, as `get_extra_info` answers it (asyncio's `"cipher"`).
 ///

@@ -7,8 +7,9 @@ use tidegate_protocols::{
 };
 use tidegate_reactor::LoopHandle;
 
-use crate::config::{Client, Server, Terms};
+use crate::config::{Client, Server};
 use crate::connection::Tls;
+use crate::info::TlsConfig;
 use crate::lower::Lower;
 use crate::session::Session;
 
@@ -108,7 +109,7 @@ impl Layer for ClientLayer {
 
     fn under(&self, above: Above, gate: Gate) -> Box<dyn Protocol> {
         let session = self.session(gate.host());
-        under(above, gate, session, self.client.terms())
+        under(above, gate, session, TlsConfig::Client(self.client.clone()))
     }
 }
 
@@ -125,7 +126,7 @@ impl ServerLayer {
 
 impl Layer for ServerLayer {
     fn under(&self, above: Above, gate: Gate) -> Box<dyn Protocol> {
-        under(above, gate, server_session(&self.0), self.0.terms())
+        under(above, gate, server_session(&self.0), TlsConfig::Server(self.0.clone()))
     }
 }
 
@@ -144,14 +145,14 @@ fn under(
     above: Above,
     gate: Gate,
     session: io::Result<Session>,
-    terms: Terms,
+    config: TlsConfig,
 ) -> Box<dyn Protocol> {
     let found = session.and_then(|session| Ok((session, LoopHandle::current()?)));
     let (session, handle) = match found {
         Ok(found) => found,
         Err(error) => return Box::new(Refused(Some((gate, error)))),
     };
-    let tls = Tls::new(handle, session, Slot::new(above.protocol), terms, gate);
+    let tls = Tls::new(handle, session, Slot::new(above.protocol), config, gate);
     tls.carry(above.greeted, above.flow);
     Box::new(Lower::new(tls))
 }

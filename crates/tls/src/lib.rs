@@ -41,9 +41,9 @@ pub use config::{
     Client, ClientBuilder, ConfigError, NameError, Origin, Roots, Server, ServerBuilder, Version,
 };
 pub use error::{Alert, CertificateProblem, TlsError};
-pub use info::{Alpn, Cipher, Compression, PeerCertificates, SessionReused, TlsName};
+pub use info::{Alpn, Cipher, Compression, PeerCertificates, SessionReused, TlsConfig, TlsName};
 pub use layer::{ClientLayer, ClientTls, ServerLayer, ServerTls};
 pub use provider::Provider;
-pub use start_tls::{StartTls, StartTlsError, Upgrade, start_tls};
 /// The library that does the work: for [`Client::from_config`] and [`Server::from_config`], in the version that fits.
 pub use rustls;
+pub use start_tls::{StartTls, StartTlsError, Upgrade, start_tls};

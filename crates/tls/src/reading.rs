@@ -3,9 +3,7 @@
 use std::io;
 use std::mem;
 
-use tidegate_protocols::{
-    AtEof, Incoming, Lent, Outcome, ReadSource, Transport,
-};
+use tidegate_protocols::{AtEof, Incoming, Lent, Outcome, ReadSource, Transport};
 
 use crate::connection::{Failure, Rest, Tls};
 use crate::error::TlsError;
@@ -14,10 +12,7 @@ use crate::scratch::Scratch;
 
 impl Tls {
     /// One read of the transport below, and everything that follows from it.
-    pub(crate) fn receive(
-        &self,
-        incoming: &mut Incoming<'_>,
-    ) -> Result<(), Failure> {
+    pub(crate) fn receive(&self, incoming: &mut Incoming<'_>) -> Result<(), Failure> {
         let mut scratch = Scratch::take();
         let rest = self.take_received();
         scratch.begin(&rest);
@@ -196,12 +191,7 @@ impl Tls {
         answer
     }
 
-    fn deliver_once(
-        &self,
-        face: &Transport,
-        plain: &[u8],
-        at: &mut usize,
-    ) -> Result<(), Failure> {
+    fn deliver_once(&self, face: &Transport, plain: &[u8], at: &mut usize) -> Result<(), Failure> {
         let mut source = Plain { bytes: &plain[*at..], read: 0 };
         let mut incoming = Incoming::new(&mut source);
         let lent = self.slot.lend(|protocol| protocol.receive(face, &mut incoming));
@@ -227,7 +217,7 @@ impl Tls {
         }
         match self.peer_end.get() {
             PeerEnd::Open => return Ok(()),
-            PeerEnd::CutShort if !self.terms.accepts_truncation => {
+            PeerEnd::CutShort if !self.config.terms().accepts_truncation => {
                 self.reading.set(Reading::Ended);
                 self.close_because(TlsError::Truncated);
                 return Ok(());

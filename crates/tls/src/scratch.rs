@@ -14,6 +14,7 @@ const KEPT: usize = 256 * 1024;
 const SPARE: usize = 4;
 
 thread_local! {
+    #[expect(clippy::vec_box, reason = "they are moved in and out, each time records come or go")]
     static SPARES: RefCell<Vec<Box<Buffers>>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -6,16 +6,14 @@
 
 use std::sync::Arc;
 
-use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
-};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ClientConfig, CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
 
+use crate::config::{Version, asked_name_of};
 use crate::error::TlsError;
-use crate::config::Version;
 use crate::info::{Alpn, Cipher, Facts, PeerCertificates, SessionReused, TlsName};
 use crate::scratch::Outgoing;
 
@@ -33,7 +31,8 @@ pub(crate) struct Session {
 
 enum Side {
     Client(Box<UnbufferedClientConnection>, ServerName<'static>),
-    Server(Box<UnbufferedServerConnection>),
+    /// With the name that its client has asked for.
+    Server(Box<UnbufferedServerConnection>, Option<Box<str>>),
 }
 
 /// Calls rustls, whose two sides share their methods and not their type.
@@ -41,7 +40,7 @@ macro_rules! for_side {
     ($session:expr, $connection:ident => $do:expr) => {
         match &mut $session.side {
             Side::Client($connection, _) => $do,
-            Side::Server($connection) => $do,
+            Side::Server($connection, _) => $do,
         }
     };
 }
@@ -59,13 +58,29 @@ impl Session {
     /// The server's end.
     pub(crate) fn server(config: &Arc<ServerConfig>) -> Result<Session, TlsError> {
         let connection = UnbufferedServerConnection::new(Arc::clone(config))?;
-        Ok(Session { side: Side::Server(Box::new(connection)), peer_has_ended: false })
+        Ok(Session { side: Side::Server(Box::new(connection), None), peer_has_ended: false })
     }
 
     /// Takes `received`, and answers how many bytes of it are used up: the rest is the beginning of something.
     ///
     /// Plaintext is appended to `plain`, what has to be sent to `out`: also when it fails, an alert.
     pub(crate) fn receive(
+        &mut self,
+        received: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Outgoing,
+    ) -> Result<usize, TlsError> {
+        if matches!(self.side, Side::Client(..)) || !self.is_handshaking() {
+            return self.take_in(received, plain, out);
+        }
+        let (taken, asked) = asked_name_of(|| self.take_in(received, plain, out));
+        if let Side::Server(_, name @ None) = &mut self.side {
+            *name = asked;
+        }
+        taken
+    }
+
+    fn take_in(
         &mut self,
         received: &mut [u8],
         plain: &mut Vec<u8>,
@@ -117,50 +132,48 @@ impl Session {
     /// When the keys are used up, or the handshake is not done.
     pub(crate) fn encrypt(&mut self, plain: &[u8], out: &mut Outgoing) -> Result<(), TlsError> {
         let records = plain.len().div_ceil(RECORD) + 1;
-        let mut room = plain.len() + records * RECORD_OVERHEAD;
-        self.send(out, |out, traffic| {
-            loop {
-                match traffic(Send::Plain(plain), out.room(room)) {
-                    Ok(written) => return Ok(out.add(written)),
-                    Err(EncryptError::InsufficientSize(missing)) => room = missing.required_size,
-                    Err(EncryptError::EncryptExhausted) => return Err(TlsError::KeysUsedUp),
-                }
-            }
-        })
+        self.send(Send::Plain(plain), plain.len() + records * RECORD_OVERHEAD, out)
     }
 
     /// Appends a close_notify to `out`, the first time.
+    ///
+    /// # Errors
+    ///
+    /// As for [`encrypt`](Session::encrypt).
     pub(crate) fn close_notify(&mut self, out: &mut Outgoing) -> Result<(), TlsError> {
-        self.send(out, |out, traffic| {
-            let mut room = RECORD_OVERHEAD;
-            loop {
-                match traffic(Send::CloseNotify, out.room(room)) {
-                    Ok(written) => return Ok(out.add(written)),
-                    Err(EncryptError::InsufficientSize(missing)) => room = missing.required_size,
-                    Err(EncryptError::EncryptExhausted) => return Err(TlsError::KeysUsedUp),
-                }
-            }
-        })
+        self.send(Send::CloseNotify, RECORD_OVERHEAD, out)
     }
 
-    /// Brings the session where it takes plaintext, and lets `act` give it some.
+    /// Brings the session where it takes plaintext, and gives it `what`, for which it needs about so much `room`.
     fn send(
         &mut self,
+        what: Send<'_>,
+        mut room: usize,
         out: &mut Outgoing,
-        act: impl FnOnce(&mut Outgoing, &mut dyn FnMut(Send<'_>, &mut [u8]) -> Written) -> Result<(), TlsError>,
     ) -> Result<(), TlsError> {
         for_side!(self, connection => loop {
-            let status = connection.process_tls_records(&mut []);
-            match status.state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    return act(out, &mut |what, room| what.by(&mut traffic, room));
-                }
-                Ok(state) => match advance(state, &mut Vec::new(), out, &mut 0)? {
-                    Step::On => {}
-                    Step::PeerHasEnded => self.peer_has_ended = true,
+            let mut traffic = match connection.process_tls_records(&mut []).state? {
+                ConnectionState::WriteTraffic(traffic) => traffic,
+                state => match advance(state, &mut Vec::new(), out, &mut 0)? {
+                    Step::On => continue,
+                    Step::PeerHasEnded => {
+                        self.peer_has_ended = true;
+                        continue;
+                    }
                     Step::Blocked => return Err(TlsError::NotReady),
                 },
-                Err(error) => return Err(error.into()),
+            };
+            let written = match what {
+                Send::Plain(plain) => traffic.encrypt(plain, out.room(room)),
+                Send::CloseNotify => traffic.queue_close_notify(out.room(room)),
+            };
+            match written {
+                Ok(written) => {
+                    out.add(written);
+                    return Ok(());
+                }
+                Err(EncryptError::InsufficientSize(missing)) => room = missing.required_size,
+                Err(EncryptError::EncryptExhausted) => return Err(TlsError::KeysUsedUp),
             }
         })
     }
@@ -178,7 +191,7 @@ impl Session {
     fn common(&self) -> &CommonState {
         match &self.side {
             Side::Client(connection, _) => connection,
-            Side::Server(connection) => connection,
+            Side::Server(connection, _) => connection,
         }
     }
 
@@ -201,7 +214,7 @@ impl Session {
             alpn: common.alpn_protocol().map(|name| Alpn(name.to_vec())),
             name: match &self.side {
                 Side::Client(_, name) => Some(TlsName(name.to_str().into_owned())),
-                Side::Server(_) => None,
+                Side::Server(_, name) => name.as_deref().map(|name| TlsName(name.to_owned())),
             },
             reused: common
                 .handshake_kind()
@@ -210,21 +223,11 @@ impl Session {
     }
 }
 
-type Written = Result<usize, EncryptError>;
-
 /// What a session that takes plaintext can be given.
+#[derive(Clone, Copy)]
 enum Send<'a> {
     Plain(&'a [u8]),
     CloseNotify,
-}
-
-impl Send<'_> {
-    fn by<Data>(self, traffic: &mut WriteTraffic<'_, Data>, room: &mut [u8]) -> Written {
-        match self {
-            Send::Plain(plain) => traffic.encrypt(plain, room),
-            Send::CloseNotify => traffic.queue_close_notify(room),
-        }
-    }
 }
 
 /// How a session goes on.
@@ -238,7 +241,7 @@ enum Step {
 }
 
 /// Does what the session is in the state to do.
-fn advance<Data: Readable>(
+fn advance<Data>(
     state: ConnectionState<'_, '_, Data>,
     plain: &mut Vec<u8>,
     out: &mut Outgoing,
@@ -273,8 +276,3 @@ fn advance<Data: Readable>(
         _ => Ok(Step::Blocked),
     }
 }
-
-/// The two kinds of data that rustls keeps of a connection.
-trait Readable {}
-impl Readable for ClientConnectionData {}
-impl Readable for ServerConnectionData {}

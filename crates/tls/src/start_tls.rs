@@ -8,11 +8,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tidegate_protocols::{Cause, Flow, Gate, Slot, Transport};
+use tidegate_protocols::{Cause, Flow, Gate, Raise, Slot, Transport};
 use tidegate_reactor::{Future as Promised, LoopError, LoopHandle, create_future};
 
 use crate::config::{Client, Server, Terms};
 use crate::connection::Tls;
+use crate::info::TlsConfig;
 use crate::layer::{client_session, server_session};
 use crate::lifecycle::Reading;
 use crate::lower::Lower;
@@ -81,15 +82,24 @@ pub fn start_tls<'a>(
     transport: &Transport,
     tls: impl Into<Upgrade<'a>>,
 ) -> Result<StartTls, StartTlsError> {
-    let Upgrade { side, terms, unread, hands_over } = tls.into();
-    if !unread.is_empty() && !hands_over {
+    let upgrade = tls.into();
+    let unread = upgrade.unread;
+    raise(transport, &upgrade, unread)
+}
+
+fn raise(
+    transport: &Transport,
+    upgrade: &Upgrade<'_>,
+    unread: &[u8],
+) -> Result<StartTls, StartTlsError> {
+    if !unread.is_empty() && !upgrade.hands_over {
         return Err(StartTlsError::Unread(unread.len()));
     }
     if transport.is_closing() || transport.flow() == Flow::Closed {
         return Err(StartTlsError::Closing);
     }
     let handle = LoopHandle::current().map_err(StartTlsError::Loop)?;
-    let session = side.session().map_err(StartTlsError::Config)?;
+    let session = upgrade.side.session().map_err(StartTlsError::Config)?;
     let (promise, opened) = create_future::<Result<Transport, Cause>>();
     let told = move |outcome| {
         // Nobody may wait for it any more.
@@ -100,7 +110,8 @@ pub fn start_tls<'a>(
         true => Reading::Flowing,
         false => Reading::Paused,
     };
-    let tls = Tls::new(handle, session, Slot::awaiting(), terms, Gate::new(None, told));
+    let gate = Gate::new(None, told);
+    let tls = Tls::new(handle, session, Slot::awaiting(), upgrade.config(), gate);
     tls.carry(true, told_flow);
     tls.reading.set(reading);
     tls.set_face(transport.clone());
@@ -185,6 +196,43 @@ impl<'a> From<(&'a Client, &'a str)> for Upgrade<'a> {
     }
 }
 
+/// Streams hand on what they are given to go on in TLS with: `writer.start_tls(&mut reader, &server)`.
+impl<'a> Raise<Upgrade<'a>> for Upgrade<'a> {
+    type Raised = StartTls;
+
+    fn raise(self, transport: &Transport, unread: &[u8]) -> io::Result<StartTls> {
+        let unread = [self.unread, unread].concat();
+        Ok(raise(transport, &self, &unread)?)
+    }
+}
+
+/// As an [`Upgrade`] without options.
+impl<'a> Raise<Upgrade<'a>> for &'a Server {
+    type Raised = StartTls;
+
+    fn raise(self, transport: &Transport, unread: &[u8]) -> io::Result<StartTls> {
+        Upgrade::from(self).raise(transport, unread)
+    }
+}
+
+/// As an [`Upgrade`] without options.
+impl<'a> Raise<Upgrade<'a>> for (&'a Client, &'a str) {
+    type Raised = StartTls;
+
+    fn raise(self, transport: &Transport, unread: &[u8]) -> io::Result<StartTls> {
+        Upgrade::from(self).raise(transport, unread)
+    }
+}
+
+impl Upgrade<'_> {
+    fn config(&self) -> TlsConfig {
+        match self.side {
+            Side::Client(client, _) => TlsConfig::Client(client.clone().with_terms(self.terms)),
+            Side::Server(server) => TlsConfig::Server(server.clone().with_terms(self.terms)),
+        }
+    }
+}
+
 impl Side<'_> {
     fn session(&self) -> io::Result<Session> {
         match self {
@@ -239,7 +287,9 @@ impl fmt::Display for StartTlsError {
                 f,
                 "the peer has sent {bytes} bytes in clear behind the switch to TLS: somebody may have injected them"
             ),
-            StartTlsError::Closing => f.write_str("TLS cannot be started: the transport is closing"),
+            StartTlsError::Closing => {
+                f.write_str("TLS cannot be started: the transport is closing")
+            }
             StartTlsError::Config(_) => f.write_str("TLS cannot be started"),
             StartTlsError::Loop(error) => error.fmt(f),
         }
@@ -267,4 +317,3 @@ impl From<StartTlsError> for io::Error {
         io::Error::new(kind, error)
     }
 }
-

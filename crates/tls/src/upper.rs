@@ -14,6 +14,7 @@ use tidegate_protocols::{
 };
 
 use crate::connection::Tls;
+use crate::info::TlsConfig;
 use crate::lifecycle::{Life, Reading};
 
 impl RawTransport for Tls {
@@ -168,6 +169,9 @@ impl RawTransport for Tls {
     }
 
     fn extra_info(&self, wanted: TypeId) -> Option<Rc<dyn Any>> {
+        if wanted == TypeId::of::<TlsConfig>() {
+            return Some(Rc::new(self.config.clone()));
+        }
         let facts = self.facts.take();
         let own = facts.as_deref().and_then(|facts| facts.find(wanted));
         self.facts.set(facts);

@@ -17,10 +17,10 @@ use rustls_platform_verifier::Verifier;
 
 use super::choices::Choices;
 use super::identity::Identity;
+use super::name::server_name;
 use super::roots;
 use super::terms::{Terms, positive};
 use super::verifiers::{Lenient, Proof};
-use super::name::server_name;
 use super::{ConfigError, NameError, Roots, Version};
 use crate::Provider;
 
@@ -136,6 +136,11 @@ impl Client {
 
     pub(crate) fn terms(&self) -> Terms {
         self.terms
+    }
+
+    pub(crate) fn with_terms(mut self, terms: Terms) -> Client {
+        self.terms = terms;
+        self
     }
 
     /// The name of the server as rustls has it. It may be empty if names are not verified; then none is sent.

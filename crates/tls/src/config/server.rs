@@ -18,7 +18,7 @@ use super::by_name::ByName;
 use super::choices::Choices;
 use super::identity::Identity;
 use super::terms::{Terms, positive};
-use super::{ConfigError, Roots, Version, roots};
+use super::{ConfigError, Roots, Version, asked_name, roots};
 use crate::Provider;
 
 /// How many sessions a server remembers, unless it is told otherwise; rustls's own number.
@@ -94,7 +94,7 @@ impl Server {
     /// # Ok(server) }
     /// ```
     pub fn from_config(config: Arc<ServerConfig>) -> Server {
-        Server { rustls: config, terms: Terms::default() }
+        Server { rustls: asked_name::noted(Arc::unwrap_or_clone(config)), terms: Terms::default() }
     }
 
     /// The same server with another limit for the handshake; see [`ServerBuilder::handshake_timeout`].
@@ -132,6 +132,11 @@ impl Server {
 
     pub(crate) fn terms(&self) -> Terms {
         self.terms
+    }
+
+    pub(crate) fn with_terms(mut self, terms: Terms) -> Server {
+        self.terms = terms;
+        self
     }
 }
 
@@ -342,7 +347,7 @@ impl ServerBuilder {
         if let Some(key_log) = self.choices.key_log()? {
             config.key_log = key_log;
         }
-        Ok(Server { rustls: Arc::new(config), terms: self.choices.terms })
+        Ok(Server { rustls: asked_name::noted(config), terms: self.choices.terms })
     }
 }
 

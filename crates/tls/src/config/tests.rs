@@ -8,7 +8,7 @@ use rustls::{
     ServerConnection, SideData,
 };
 
-use super::{Client, ClientBuilder, NameError, Server, ServerBuilder, Version};
+use super::{Client, ClientBuilder, NameError, Server, ServerBuilder, Terms, Version};
 use crate::Provider;
 use crate::authority::{Authority, Pem};
 
@@ -305,29 +305,28 @@ fn the_limits_are_sixty_and_thirty_seconds_unless_others_are_given() {
     let defaults = (seconds(60), seconds(30), false);
     let others = (seconds(1), seconds(2), true);
 
-    let of = |c: &Client| (c.handshake_timeout(), c.shutdown_timeout(), c.accepts_truncation());
+    let of = |t: Terms| (t.handshake_timeout, t.shutdown_timeout, t.accepts_truncation);
     let client = authority.client();
-    assert_eq!(of(&client), defaults);
+    assert_eq!(of(client.terms()), defaults);
     let builder = authority.client_builder().handshake_timeout(seconds(1));
     let changed = builder.shutdown_timeout(seconds(2)).accept_truncation().build().unwrap();
-    assert_eq!(of(&changed), others);
+    assert_eq!(of(changed.terms()), others);
     let ready = Client::from_config(client.rustls().clone());
-    assert_eq!(of(&ready), defaults);
+    assert_eq!(of(ready.terms()), defaults);
     let changed = ready.with_handshake_timeout(seconds(1)).unwrap();
     let changed = changed.with_shutdown_timeout(seconds(2)).unwrap().with_truncation_accepted();
-    assert_eq!(of(&changed), others);
+    assert_eq!(of(changed.terms()), others);
 
-    let of = |s: &Server| (s.handshake_timeout(), s.shutdown_timeout(), s.accepts_truncation());
     let server = authority.server();
-    assert_eq!(of(&server), defaults);
+    assert_eq!(of(server.terms()), defaults);
     let builder = authority.server_builder().handshake_timeout(seconds(1));
     let changed = builder.shutdown_timeout(seconds(2)).accept_truncation().build().unwrap();
-    assert_eq!(of(&changed), others);
+    assert_eq!(of(changed.terms()), others);
     let ready = Server::from_config(server.rustls().clone());
-    assert_eq!(of(&ready), defaults);
+    assert_eq!(of(ready.terms()), defaults);
     let changed = ready.with_handshake_timeout(seconds(1)).unwrap();
     let changed = changed.with_shutdown_timeout(seconds(2)).unwrap().with_truncation_accepted();
-    assert_eq!(of(&changed), others);
+    assert_eq!(of(changed.terms()), others);
 }
 
 #[test]
