@@ -64,12 +64,10 @@ pub(crate) struct Tls {
     pub(crate) closed: Waiters,
 }
 
-/// What was received and is not used up.
+/// What was received and decrypted, and could not be delivered.
 #[derive(Default)]
 pub(crate) struct Rest {
-    /// The beginning of a record.
-    pub(crate) received: Vec<u8>,
-    /// What could not be delivered, from `at` on.
+    /// It is there from `at` on.
     pub(crate) plain: Vec<u8>,
     pub(crate) at: usize,
 }

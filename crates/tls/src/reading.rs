@@ -9,6 +9,7 @@ use crate::connection::{Failure, Rest, Tls};
 use crate::error::TlsError;
 use crate::lifecycle::{Life, LifeEvent, PeerEnd, Reading};
 use crate::scratch::Scratch;
+use crate::session::Session;
 
 impl Tls {
     /// One read of the transport below, and everything that follows from it.
@@ -58,13 +59,7 @@ impl Tls {
             self.below().write(buffers.out.bytes());
             buffers.out.clear();
         }
-        let broken = match taken {
-            Ok(used) => {
-                self.keep_received(&buffers.received[used..]);
-                None
-            }
-            Err(error) => Some(error),
-        };
+        let broken = taken.err();
         let mut handed_on = Ok(());
         if broken.is_none() && self.is_just_open() {
             handed_on = self.open();
@@ -83,7 +78,7 @@ impl Tls {
     }
 
     fn is_just_open(&self) -> bool {
-        let is_done = |session: &crate::session::Session| !session.is_handshaking();
+        let is_done = |session: &Session| !session.is_handshaking();
         self.life.get() == Life::Handshaking && self.session.borrow().as_ref().is_some_and(is_done)
     }
 
@@ -323,18 +318,13 @@ impl Tls {
 
     /// Takes the beginning of a record that was kept.
     fn take_received(&self) -> Vec<u8> {
-        let Some(mut rest) = self.rest.take() else { return Vec::new() };
-        let received = mem::take(&mut rest.received);
-        self.keep_rest(rest);
-        received
+        self.session.borrow_mut().as_mut().map(Session::take_rest).unwrap_or_default()
     }
 
     /// Keeps the beginning of a record.
     pub(crate) fn keep_received(&self, received: &[u8]) {
-        if !received.is_empty() {
-            let mut rest = self.rest.take().unwrap_or_default();
-            rest.received = received.to_vec();
-            self.rest.set(Some(rest));
+        if let Some(session) = &mut *self.session.borrow_mut() {
+            session.keep_rest(received);
         }
     }
 
@@ -347,17 +337,13 @@ impl Tls {
     }
 
     fn keep_rest(&self, rest: Box<Rest>) {
-        let needed = !rest.received.is_empty() || rest.at < rest.plain.len();
+        let needed = rest.at < rest.plain.len();
         self.rest.set(needed.then_some(rest));
     }
 
     /// Nobody gets any more what was kept for the protocol.
     pub(crate) fn drop_undelivered(&self) {
-        if let Some(mut rest) = self.rest.take() {
-            rest.plain = Vec::new();
-            rest.at = 0;
-            self.keep_rest(rest);
-        }
+        drop(self.rest.take());
     }
 }
 

@@ -1,9 +1,10 @@
 //! The TLS session itself, with no transport and no protocol: the only file that knows how rustls is driven.
 //!
 //! A session is given what was received and answers with plaintext and with bytes to be sent; it is given plaintext and
-//! answers with records. It owns no buffer: rustls's unbuffered connections decrypt in place, so an idle session is
-//! little more than its keys.
+//! answers with records. It owns no buffer but the beginning of what has not come whole yet: rustls's unbuffered
+//! connections decrypt in place, so an idle session is little more than its keys.
 
+use std::mem;
 use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
@@ -27,6 +28,9 @@ pub(crate) const RECORD: usize = 16 * 1024;
 pub(crate) struct Session {
     side: Side,
     peer_has_ended: bool,
+    /// What was received and is the beginning of something. rustls remembers where in it the parts are, and so has to
+    /// be shown it in every call.
+    rest: Vec<u8>,
 }
 
 enum Side {
@@ -52,16 +56,26 @@ impl Session {
         name: ServerName<'static>,
     ) -> Result<Session, TlsError> {
         let connection = UnbufferedClientConnection::new(Arc::clone(config), name.clone())?;
-        Ok(Session { side: Side::Client(Box::new(connection), name), peer_has_ended: false })
+        Ok(Session { side: Side::Client(Box::new(connection), name), peer_has_ended: false, rest: Vec::new() })
     }
 
     /// The server's end.
     pub(crate) fn server(config: &Arc<ServerConfig>) -> Result<Session, TlsError> {
         let connection = UnbufferedServerConnection::new(Arc::clone(config))?;
-        Ok(Session { side: Side::Server(Box::new(connection), None), peer_has_ended: false })
+        Ok(Session { side: Side::Server(Box::new(connection), None), peer_has_ended: false, rest: Vec::new() })
     }
 
-    /// Takes `received`, and answers how many bytes of it are used up: the rest is the beginning of something.
+    /// What was received and not used up, to be [received](Session::receive) again in front of what follows.
+    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
+        mem::take(&mut self.rest)
+    }
+
+    /// Keeps what was received, for later.
+    pub(crate) fn keep_rest(&mut self, received: &[u8]) {
+        self.rest = received.to_vec();
+    }
+
+    /// Takes `received`, and keeps what is the beginning of something.
     ///
     /// Plaintext is appended to `plain`, what has to be sent to `out`: also when it fails, an alert.
     pub(crate) fn receive(
@@ -69,7 +83,7 @@ impl Session {
         received: &mut [u8],
         plain: &mut Vec<u8>,
         out: &mut Outgoing,
-    ) -> Result<usize, TlsError> {
+    ) -> Result<(), TlsError> {
         if matches!(self.side, Side::Client(..)) || !self.is_handshaking() {
             return self.take_in(received, plain, out);
         }
@@ -85,7 +99,7 @@ impl Session {
         received: &mut [u8],
         plain: &mut Vec<u8>,
         out: &mut Outgoing,
-    ) -> Result<usize, TlsError> {
+    ) -> Result<(), TlsError> {
         let mut used = 0;
         let taken = for_side!(self, connection => loop {
             let UnbufferedStatus { mut discard, state } =
@@ -102,20 +116,21 @@ impl Session {
                 Err(error) => break Err(error),
             }
         });
+        // Nothing that counts can follow a close_notify.
+        if !self.peer_has_ended {
+            self.keep_rest(&received[used..]);
+        }
         if taken.is_err() {
             self.collect(out);
-        } else if self.peer_has_ended {
-            // Nothing that counts can follow a close_notify.
-            used = received.len();
         }
-        taken.map(|()| used)
+        taken
     }
 
     /// Appends what the session wants to be sent, such as an alert.
     fn collect(&mut self, out: &mut Outgoing) {
         for_side!(self, connection => {
             while let UnbufferedStatus { state: Ok(state), .. } =
-                connection.process_tls_records(&mut [])
+                connection.process_tls_records(&mut self.rest)
             {
                 let unread = &mut Vec::new();
                 if !matches!(advance(state, unread, out, &mut 0), Ok(Step::On)) {
@@ -123,6 +138,7 @@ impl Session {
                 }
             }
         });
+        self.rest = Vec::new();
     }
 
     /// Encrypts `plain` and appends the records to `out`.
@@ -152,7 +168,7 @@ impl Session {
         out: &mut Outgoing,
     ) -> Result<(), TlsError> {
         for_side!(self, connection => loop {
-            let mut traffic = match connection.process_tls_records(&mut []).state? {
+            let mut traffic = match connection.process_tls_records(&mut self.rest).state? {
                 ConnectionState::WriteTraffic(traffic) => traffic,
                 state => match advance(state, &mut Vec::new(), out, &mut 0)? {
                     Step::On => continue,
@@ -276,3 +292,6 @@ fn advance<Data>(
         _ => Ok(Step::Blocked),
     }
 }
+
+#[cfg(test)]
+mod tests;
