@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use rcgen::{CertificateParams, DnType, KeyPair};
 use tempfile::TempDir;
 
 /// Reads `HOST:PORT`. An IPv6 address stands in brackets: `[::1]:8888`.
@@ -58,11 +59,16 @@ impl OwnCertificate {
     ///
     /// If the files cannot be written.
     pub fn make() -> io::Result<OwnCertificate> {
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
         let own = OwnCertificate { folder: tempfile::tempdir()? };
-        fs::write(own.chain(), made.cert.pem())?;
-        fs::write(own.key(), made.signing_key.serialize_pem())?;
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let mut parameters = CertificateParams::new(names).map_err(io::Error::other)?;
+        // Certificates that are not the same need different names, since these say who has signed.
+        let folder = own.folder.path().display();
+        parameters.distinguished_name.push(DnType::CommonName, format!("Tidegate, {folder}"));
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let certificate = parameters.self_signed(&key).map_err(io::Error::other)?;
+        fs::write(own.chain(), certificate.pem())?;
+        fs::write(own.key(), key.serialize_pem())?;
         Ok(own)
     }
 

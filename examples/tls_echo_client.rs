@@ -65,7 +65,9 @@ fn with_advice(error: io::Error) -> io::Error {
     match TlsError::of(&error) {
         Some(TlsError::Certificate(..)) => io::Error::new(
             error.kind(),
-            format!("{error}\n(--root-certificates FILE says whom to believe, --name NAME for what)"),
+            format!(
+                "{error}\n(--root-certificates FILE says whom to believe, --name NAME for what)"
+            ),
         ),
         _ => error,
     }

@@ -187,8 +187,11 @@ struct Look {
 
 impl Served {
     fn start(program: &Path, words: &[&str]) -> io::Result<Served> {
-        let mut process =
-            Command::new(program).args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut process = Command::new(program)
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let questions = process.stdin.take().expect("it is piped");
         let mut answers = BufReader::new(process.stdout.take().expect("it is piped"));
         let mut line = String::new();

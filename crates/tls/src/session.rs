@@ -56,13 +56,21 @@ impl Session {
         name: ServerName<'static>,
     ) -> Result<Session, TlsError> {
         let connection = UnbufferedClientConnection::new(Arc::clone(config), name.clone())?;
-        Ok(Session { side: Side::Client(Box::new(connection), name), peer_has_ended: false, rest: Vec::new() })
+        Ok(Session {
+            side: Side::Client(Box::new(connection), name),
+            peer_has_ended: false,
+            rest: Vec::new(),
+        })
     }
 
     /// The server's end.
     pub(crate) fn server(config: &Arc<ServerConfig>) -> Result<Session, TlsError> {
         let connection = UnbufferedServerConnection::new(Arc::clone(config))?;
-        Ok(Session { side: Side::Server(Box::new(connection), None), peer_has_ended: false, rest: Vec::new() })
+        Ok(Session {
+            side: Side::Server(Box::new(connection), None),
+            peer_has_ended: false,
+            rest: Vec::new(),
+        })
     }
 
     /// What was received and not used up, to be [received](Session::receive) again in front of what follows.
@@ -126,16 +134,13 @@ impl Session {
         taken
     }
 
-    /// Appends what the session wants to be sent, such as an alert.
+    /// Appends what a session that has failed wants to be sent, such as an alert; nothing is received any more.
     fn collect(&mut self, out: &mut Outgoing) {
-        for_side!(self, connection => {
-            while let UnbufferedStatus { state: Ok(state), .. } =
-                connection.process_tls_records(&mut self.rest)
-            {
-                let unread = &mut Vec::new();
-                if !matches!(advance(state, unread, out, &mut 0), Ok(Step::On)) {
-                    break;
-                }
+        for_side!(self, connection => while connection.wants_write() {
+            // What is to be sent comes first. To look for more than that would be to fail once more.
+            let Ok(state) = connection.process_tls_records(&mut []).state else { break };
+            if advance(state, &mut Vec::new(), out, &mut 0).is_err() {
+                break;
             }
         });
         self.rest = Vec::new();

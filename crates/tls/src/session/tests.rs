@@ -60,7 +60,28 @@ fn a_refused_certificate_is_told_by_an_alert() {
         "{refused:?}"
     );
     let told = server.takes(&client.says());
-    assert!(matches!(told, Err(TlsError::Alert(alert)) if alert.name() == "unknown_ca"), "{told:?}");
+    assert!(
+        matches!(told, Err(TlsError::Alert(alert)) if alert.name() == "unknown_ca"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn what_is_no_tls_is_answered_by_one_alert() {
+    let authority = Authority::new();
+    for plain in [&b"HTTP/1.0 400 Bad Request\r\n\r\n"[..], &[0x17, 3, 3, 0xff, 0xff, 0], &[0; 64]]
+    {
+        let (mut client, mut server) = ends(&authority, &authority, None);
+        client.takes(b"").unwrap();
+        client.says();
+        for end in [&mut client, &mut server] {
+            let refused = end.takes(plain);
+            assert!(refused.is_err(), "{plain:?}");
+            let said = end.says();
+            // An alert in clear: its type, version, length, level and number.
+            assert!(matches!(said[..], [0x15, 3, _, 0, 2, 2, _]), "{plain:?}: {said:?}");
+        }
+    }
 }
 
 #[test]
