@@ -94,6 +94,10 @@ fn main() -> io::Result<()> {
     println!("| server | allocated bytes/connection | RSS bytes/connection | tidegate's part |");
     println!("|---|---:|---:|---:|");
     for (name, program, words) in rows {
+        if !program.exists() {
+            println!("| {name} | {} is not there | | |", program.display());
+            continue;
+        }
         let Growth { allocated, resident } = measure(program, words, &arguments)
             .map_err(|error| io::Error::other(format!("{}: {error}", program.display())))?;
         let own = *reference.get_or_insert(allocated);
