@@ -1,6 +1,14 @@
-//! What the examples share: how an address is given on the command line.
+//! What the examples share: how an address is given on the command line, how an error is told, and a certificate.
 
 #![forbid(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use rcgen::{CertificateParams, DnType, KeyPair};
+use tempfile::TempDir;
 
 /// Reads `HOST:PORT`. An IPv6 address stands in brackets: `[::1]:8888`.
 ///
@@ -25,4 +33,52 @@ pub fn host_and_port(text: &str) -> Result<(String, u16), String> {
         return Err("an IPv6 address needs brackets, as in [::1]:8888".to_owned());
     }
     Ok((bare.unwrap_or(host).to_owned(), port))
+}
+
+/// What a program ends with: an error is told in words, on the standard error.
+pub fn told(outcome: io::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A certificate for `localhost` and the loopback addresses, made anew and signed by its own key: whoever is to believe
+/// it has to be given its file. Both files go when this is dropped.
+pub struct OwnCertificate {
+    folder: TempDir,
+}
+
+impl OwnCertificate {
+    /// Makes a key and its certificate, and writes them to a folder that nobody else can read.
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be written.
+    pub fn make() -> io::Result<OwnCertificate> {
+        let own = OwnCertificate { folder: tempfile::tempdir()? };
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let mut parameters = CertificateParams::new(names).map_err(io::Error::other)?;
+        // Certificates that are not the same need different names, since these say who has signed.
+        let folder = own.folder.path().display();
+        parameters.distinguished_name.push(DnType::CommonName, format!("Tidegate, {folder}"));
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let certificate = parameters.self_signed(&key).map_err(io::Error::other)?;
+        fs::write(own.chain(), certificate.pem())?;
+        fs::write(own.key(), key.serialize_pem())?;
+        Ok(own)
+    }
+
+    /// The file of the certificate.
+    pub fn chain(&self) -> PathBuf {
+        self.folder.path().join("certificate.pem")
+    }
+
+    /// The file of its private key.
+    pub fn key(&self) -> PathBuf {
+        self.folder.path().join("key.pem")
+    }
 }

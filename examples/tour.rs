@@ -1,8 +1,8 @@
 //! A tour of the library: short scenes on loopback, each callback printed as it comes:
 //! `cargo run --example tour`.
 //!
-//! It ends with exit code 0 if everything happens as announced. A scene is a file in the folder `tour`; to add one,
-//! write its file and put it into the list below.
+//! It ends with exit code 0 if everything happens as announced. A scene is a file in the folder `tour`, or several
+//! of one subject are; to add one, write its file and put it into the list below.
 
 use std::io;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use tidegate::prelude::*;
 
 use tour::transcript::Transcript;
 use tour::{abort, datagrams, echo, half_close, pipes, refused, sendfile};
-use tour::{signal, slow_reader, streams, timers, unix};
+use tour::{signal, slow_reader, streams, timers, tls, unix};
 
 /// The scenes, and what they are told with.
 mod tour {
@@ -28,6 +28,7 @@ mod tour {
     pub(crate) mod slow_reader;
     pub(crate) mod streams;
     pub(crate) mod timers;
+    pub(crate) mod tls;
     pub(crate) mod transcript;
     pub(crate) mod unix;
 }
@@ -63,6 +64,7 @@ async fn play(transcript: &Transcript) -> io::Result<()> {
     pipes::play(transcript).await?;
     datagrams::play(transcript).await?;
     streams::play(transcript).await?;
+    tls::play(transcript).await?;
     timers::play(transcript).await?;
     signal::play(transcript).await?;
     Ok(())

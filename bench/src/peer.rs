@@ -1,5 +1,6 @@
 //! The server that load is put on:
-//! `peer --port P --mode echo|line|discard|stream|udp --api protocol|streams`, or `--unix PATH` in place of `--port P`.
+//! `peer --port P --mode echo|line|discard|stream|udp --api protocol|streams [--tls [ring|aws-lc-rs]]`, or `--unix PATH`
+//! in place of `--port P`.
 //!
 //! It prints `READY` once it listens on 127.0.0.1, or at the path, and then its address. The programs of other libraries that
 //! it is compared with take the same arguments and do the same.
@@ -15,6 +16,8 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use memchr::memchr;
 use tidegate::Handler;
 use tidegate::prelude::*;
+use tidegate_tls::rustls::pki_types::PrivateKeyDer;
+use tidegate_tls::{Provider, ServerTls};
 
 const BACKLOG: u32 = 4096;
 
@@ -40,6 +43,17 @@ struct Arguments {
     /// With the mode `stream` and the interface `streams`: sends a file of so many zeros, and closes.
     #[arg(long, value_name = "BYTES")]
     sendfile: Option<u64>,
+    /// Speaks TLS, with a certificate that is made at the start, and with this cryptography.
+    #[arg(long, value_name = "CRYPTOGRAPHY", num_args = 0..=1, default_missing_value = "aws-lc-rs")]
+    tls: Option<Cryptography>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Cryptography {
+    /// rustls on `ring`.
+    Ring,
+    /// rustls on `aws-lc-rs`.
+    AwsLcRs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -65,10 +79,11 @@ enum Api {
 }
 
 fn main() -> io::Result<()> {
-    let Arguments { port, unix, mode, api, sendfile } = Arguments::parse();
+    let Arguments { port, unix, mode, api, sendfile, tls } = Arguments::parse();
+    let tls = tls.map(tls_server).transpose()?;
     let place = match (unix, port) {
-        (Some(path), _) => Place::Unix(path),
-        (None, port) => Place::Port(port.unwrap_or_default()),
+        (Some(path), _) => Place { listens: Listens::Unix(path), tls },
+        (None, port) => Place { listens: Listens::Port(port.unwrap_or_default()), tls },
     };
     if let Some(bytes) = sendfile {
         let zeros = Rc::new(file_of_zeros(bytes)?);
@@ -94,7 +109,13 @@ fn main() -> io::Result<()> {
     }
 }
 
-enum Place {
+/// Where to listen, and how to speak there.
+struct Place {
+    listens: Listens,
+    tls: Option<tidegate_tls::Server>,
+}
+
+enum Listens {
     Port(u16),
     Unix(PathBuf),
 }
@@ -107,10 +128,25 @@ fn refuse(what: &str) -> ! {
 impl Place {
     fn port(self) -> u16 {
         match self {
-            Place::Port(port) => port,
-            Place::Unix(_) => refuse("--mode udp needs --port"),
+            Place { tls: Some(_), .. } => refuse("--mode udp has no TLS"),
+            Place { listens: Listens::Port(port), .. } => port,
+            Place { listens: Listens::Unix(_), .. } => refuse("--mode udp needs --port"),
         }
     }
+}
+
+/// A server with a certificate of a new key (P-256), which it signs itself.
+fn tls_server(cryptography: Cryptography) -> io::Result<tidegate_tls::Server> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+    let rcgen::CertifiedKey { cert, signing_key } = made.map_err(io::Error::other)?;
+    let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
+    let provider = match cryptography {
+        Cryptography::Ring => Provider::ring(),
+        Cryptography::AwsLcRs => Provider::aws_lc_rs(),
+    };
+    // The load generators go away without the last word of TLS; nobody is to be told of each.
+    let server = tidegate_tls::Server::builder().accept_truncation();
+    Ok(server.certificate(vec![cert.into()], key).provider(provider).build()?)
 }
 
 fn serve<F, P>(factory: F, place: Place) -> io::Result<()>
@@ -118,9 +154,14 @@ where
     F: FnMut() -> P + 'static,
     P: Protocol,
 {
-    match place {
-        Place::Port(port) => run(create_server(factory, ("127.0.0.1", port)).backlog(BACKLOG)),
-        Place::Unix(path) => run(create_unix_server(factory, path).backlog(BACKLOG)),
+    let Place { listens, tls } = place;
+    match listens {
+        Listens::Port(port) => {
+            run(secured(create_server(factory, ("127.0.0.1", port)).backlog(BACKLOG), tls))
+        }
+        Listens::Unix(path) => {
+            run(secured(create_unix_server(factory, path).backlog(BACKLOG), tls))
+        }
     }
 }
 
@@ -129,9 +170,19 @@ where
     H: Handler<M>,
     M: 'static,
 {
-    match place {
-        Place::Port(port) => run(start_server(handler, ("127.0.0.1", port)).backlog(BACKLOG)),
-        Place::Unix(path) => run(start_unix_server(handler, path).backlog(BACKLOG)),
+    let Place { listens, tls } = place;
+    match listens {
+        Listens::Port(port) => {
+            run(secured(start_server(handler, ("127.0.0.1", port)).backlog(BACKLOG), tls))
+        }
+        Listens::Unix(path) => run(secured(start_unix_server(handler, path).backlog(BACKLOG), tls)),
+    }
+}
+
+fn secured<B: ServerTls>(builder: B, tls: Option<tidegate_tls::Server>) -> B {
+    match tls {
+        Some(server) => builder.tls(server),
+        None => builder,
     }
 }
 

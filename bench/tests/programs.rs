@@ -1,12 +1,14 @@
-//! What is measured does what it is said to do: the modes of `peer`, and the output of `micro`.
+//! What is measured does what it is said to do: the modes of `peer`, and the output of the other programs.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
+use tidegate::prelude::*;
 use tidegate_testkit::watched;
+use tidegate_tls::{Client, ClientTls};
 
 /// A running `peer`.
 struct Peer {
@@ -140,6 +142,52 @@ fn stream_sends_a_file_of_zeros_and_closes() {
 }
 
 #[test]
+fn tls_has_the_cryptography_that_is_named() {
+    for (tls, api) in [
+        (&["--tls"][..], "protocol"),
+        (&["--tls", "aws-lc-rs"], "streams"),
+        (&["--tls", "ring"], "protocol"),
+        (&["--tls", "ring"], "streams"),
+    ] {
+        watched(|| {
+            let arguments = [&["--api", api, "--mode", "echo"], tls].concat();
+            let peer = Peer::start_with(&arguments);
+            let client = Client::builder().danger_accept_any_certificate().build();
+            let client = client.expect("a client");
+            let sent: Vec<u8> = (0..500_000).map(|position: u32| (position % 251) as u8).collect();
+            let received = tidegate::run(async {
+                let (mut reader, writer) =
+                    open_connection(peer.address).tls(client, "localhost").await?;
+                writer.write(&sent);
+                let received = reader.readexactly(sent.len()).await?;
+                writer.close().await?;
+                io::Result::Ok(received)
+            });
+            assert!(received.expect("peer answers") == sent, "{tls:?} {api}");
+        });
+    }
+}
+
+#[test]
+fn idle_tls_connections_are_measured() {
+    let output = watched(|| {
+        let arguments = ["--connections", "300", "--echo", "--beside", "/no/such/program"];
+        Command::new(env!("CARGO_BIN_EXE_tls_idle")).args(arguments).output().expect("it starts")
+    });
+    let printed = String::from_utf8(output.stdout).expect("it prints text");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["| tidegate | ", "| tidegate-streams | "] {
+        let row = printed.lines().find_map(|line| line.strip_prefix(name));
+        let allocated = row.and_then(|row| row.split_whitespace().next()?.parse::<u64>().ok());
+        // More than keys and less than a record; where malloc cannot tell, it is none.
+        let allocated = allocated.unwrap_or_else(|| panic!("{printed}"));
+        let can_tell = cfg!(all(target_os = "linux", target_env = "gnu"));
+        assert!((1_000..16_000).contains(&allocated) || !can_tell, "{printed}");
+    }
+    assert!(printed.contains("/no/such/program is not there"), "{printed}");
+}
+
+#[test]
 fn a_unix_socket_is_served_like_a_port() {
     for api in ["protocol", "streams"] {
         watched(|| {
@@ -211,7 +259,8 @@ fn what_is_not_there_yet_is_refused() {
     let peer = env!("CARGO_BIN_EXE_peer");
     let echo = ["--port", "0", "--mode", "echo"];
     check(peer, &[&echo[..], &["--api", "pipes"]].concat(), "invalid value 'pipes'");
-    check(peer, &[&echo[..], &["--tls"]].concat(), "unexpected argument '--tls'");
+    check(peer, &[&echo[..], &["--tls", "openssl"]].concat(), "invalid value 'openssl'");
+    check(peer, &["--port", "0", "--mode", "udp", "--tls"], "--mode udp has no TLS");
     check(peer, &["--mode", "udp", "--unix", "/s"], "--mode udp needs --port");
     check(peer, &[&echo[..], &["--unix", "/s"]].concat(), "cannot be used with");
     check(peer, &["--mode", "echo"], "--port <PORT>");

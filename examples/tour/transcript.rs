@@ -88,9 +88,9 @@ impl Transcript {
             told.callbacks.iter().filter(|(name, _)| *name == who).map(|(_, what)| *what).collect();
         drop(told);
         came.dedup();
-        self.check(&format!("the {who} heard {}", expected.join(", ")), came == expected);
+        self.check(&format!("the {who} heard {}", list(expected)), came == expected);
         if came != expected {
-            self.failure(&format!("the {who} heard {}", came.join(", ")));
+            self.failure(&format!("the {who} heard {}", list(&came)));
         }
     }
 
@@ -123,6 +123,10 @@ impl Transcript {
         told.callbacks.push((who, name));
         told.tell(Line { who, what: format!("{name}{detail}"), times: 1, bytes });
     }
+}
+
+fn list(callbacks: &[&str]) -> String {
+    if callbacks.is_empty() { "nothing".to_owned() } else { callbacks.join(", ") }
 }
 
 impl Told {

@@ -6,12 +6,13 @@ use std::thread;
 
 use examples::programs::{Serving, check, output, printed, refused, text, watched_with_examples};
 
-/// How programs are run, and the examples of streams, of HTTP and of many threads.
+/// How programs are run, and the examples of streams, of HTTP, of TLS and of many threads.
 mod examples {
     mod multicore;
     pub(crate) mod programs;
     mod send_file;
     mod streams;
+    mod tls;
     mod udp;
     mod unix;
     mod web;
@@ -50,9 +51,20 @@ fn the_tour_goes_as_announced() {
             r#"server   readline answers "Time and tide\n""#,
             r#"client   readline answers "TIME AND TIDE\n""#,
             "as announced: each line was answered",
-            "11. Timers",
-            "12. A signal",
-            "The end: 12 scenes",
+            "11. An echo over TLS",
+            "client   it is TLSv1.3, TLS_",
+            "12. STARTTLS",
+            r#"client   in clear: "go ahead\n""#,
+            r#"client   in TLS: "password\n""#,
+            "13. A stream that is cut short",
+            "strict   connection_lost: the connection was closed without close_notify",
+            "lenient  eof_received",
+            "14. A refused certificate",
+            "client   create_connection answers: the peer's certificate is not accepted: UnknownIssuer",
+            "as announced: the server heard nothing",
+            "15. Timers",
+            "16. A signal",
+            "The end: 16 scenes",
         ],
     );
 }

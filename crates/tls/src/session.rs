@@ -1,8 +1,8 @@
 //! The TLS session itself, with no transport and no protocol: the only file that knows how rustls is driven.
 //!
 //! A session is given what was received and answers with plaintext and with bytes to be sent; it is given plaintext and
-//! answers with records. It owns no buffer but for half a record: rustls's unbuffered connections decrypt in place, so an idle session is
-//! little more than its keys.
+//! answers with records. It owns no buffer but the beginning of what has not come whole yet: rustls's unbuffered
+//! connections decrypt in place, so an idle session is little more than its keys.
 
 use std::sync::Arc;
 
@@ -302,3 +302,6 @@ fn advance<Data>(
         _ => Ok(Step::Blocked),
     }
 }
+
+#[cfg(test)]
+mod tests;

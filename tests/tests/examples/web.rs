@@ -38,7 +38,7 @@ fn the_headers_of_a_page_are_printed() {
 fn a_url_that_cannot_be_asked_for_is_refused() {
     watched_with_examples(|| {
         let check = |url: &str, complaint: &str| refused("http_headers", &[url], complaint);
-        check("https://localhost/", "https:// comes with TLS");
+        check("https:///", "the host is missing");
         check("ftp://localhost/", "is not http://");
         check("localhost", "http://HOST is expected");
         check("http:///", "the host is missing");
