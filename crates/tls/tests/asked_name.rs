@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tidegate_protocols::{Protocol, Transport};
 use tidegate_testkit::run;
+use tidegate_tls::rustls::ServerConfig;
 use tidegate_tls::rustls::pki_types::pem::PemObject;
 use tidegate_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tidegate_tls::rustls::ServerConfig;
 use tidegate_tls::{
     Client, ClientTls, Provider, Server, ServerTls, SessionReused, TlsConfig, TlsName, Version,
 };
