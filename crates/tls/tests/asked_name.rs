@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use tidegate_protocols::{Protocol, Transport};
 use tidegate_testkit::run;
+use tidegate_tls::rustls::ServerConfig;
 use tidegate_tls::rustls::pki_types::pem::PemObject;
 use tidegate_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tidegate_tls::rustls::{ServerConfig, crypto};
 use tidegate_tls::{
-    Client, ClientTls, Server, ServerTls, SessionReused, TlsConfig, TlsName, Version,
+    Client, ClientTls, Provider, Server, ServerTls, SessionReused, TlsConfig, TlsName, Version,
 };
 use tidegate_transports::{connect_accepted_socket, create_connection};
 
@@ -92,7 +92,7 @@ fn a_configuration_of_rustls_tells_it_too() {
         let chain = CertificateDer::pem_file_iter(&pem.chain).expect("a file");
         let chain = chain.collect::<Result<_, _>>().expect("certificates");
         let key = PrivateKeyDer::from_pem_file(&pem.key).expect("a key");
-        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+        let provider = Provider::default().crypto().clone();
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
