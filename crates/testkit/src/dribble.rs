@@ -68,6 +68,18 @@ impl<W: Wire> Wire for Dribble<W> {
         self.wire.read(&mut into[..length])
     }
 
+    fn append(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let before = into.len();
+        let room = into.capacity() - before;
+        if room <= self.most {
+            return self.wire.append(into);
+        }
+        into.resize(before + self.most, 0);
+        let read = self.wire.read(&mut into[before..]);
+        into.truncate(before + read.as_ref().copied().unwrap_or(0));
+        read
+    }
+
     fn write(&self, from: &[u8]) -> io::Result<usize> {
         self.wire.write(&from[..from.len().min(self.most)])
     }

@@ -384,6 +384,16 @@ impl Wire for MemoryWire {
         Ok(length)
     }
 
+    /// Zeroes no more memory than it needs.
+    fn append(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let before = into.len();
+        let waiting = self.end.incoming.bytes.borrow().len().max(1);
+        into.resize(into.capacity().min(before + waiting), 0);
+        let read = self.read(&mut into[before..]);
+        into.truncate(before + read.as_ref().copied().unwrap_or(0));
+        read
+    }
+
     fn write(&self, from: &[u8]) -> io::Result<usize> {
         let outgoing = &self.end.outgoing;
         if outgoing.reset.get() {

@@ -64,10 +64,10 @@ pub(crate) struct Tls {
     pub(crate) closed: Waiters,
 }
 
-/// What was received and decrypted, and is not delivered.
+/// What was decrypted and is not delivered.
 #[derive(Default)]
 pub(crate) struct Rest {
-    /// What could not be delivered, from `at` on.
+    /// It is there from `at` on.
     pub(crate) plain: Vec<u8>,
     pub(crate) at: usize,
 }

@@ -62,8 +62,10 @@ impl Tls {
             }
         }
         self.live(LifeEvent::Said);
-        if let Some((_, time)) = self.if_seldom(|seldom| seldom.linger) {
-            self.start_linger_deadline(time);
+        match self.if_seldom(|seldom| seldom.linger) {
+            Some((0, _)) => self.peer_end.set(PeerEnd::CutShort),
+            Some((_, time)) => self.start_linger_deadline(time),
+            None => {}
         }
         self.look_at_end();
     }
@@ -72,7 +74,8 @@ impl Tls {
     pub(crate) fn look_at_end(&self) {
         if self.life.get() == Life::Parting && self.peer_end.get() != PeerEnd::Open {
             self.live(LifeEvent::Heard);
-            self.below().close();
+            // Whoever is below need not wait for the peer: all that counts was said, one layer higher.
+            self.below().close_lingering(0, Duration::ZERO);
         }
     }
 
@@ -85,7 +88,11 @@ impl Tls {
 
     /// The same, with a cause.
     pub(crate) fn fail_with(&self, cause: Cause) {
+        let first = !self.life.get().is_over();
         if self.is_ending() {
+            if first {
+                self.judge(cause.clone());
+            }
             self.below().fail(cause);
         }
     }
@@ -131,17 +138,22 @@ impl Tls {
         self.verdict.set(before.or_else(|| Some(cause.into())));
     }
 
+    /// The transport below says why it was lost. Bytes that could not be sent count more than some that may be missing.
+    fn judge_loss(&self, cause: Cause) {
+        let verdict = self.verdict.take();
+        let cut_short = verdict
+            .as_ref()
+            .is_some_and(|verdict| TlsError::of(verdict) == Some(&TlsError::Truncated));
+        self.verdict.set(match verdict {
+            Some(verdict) if !(cut_short && cause.is_os_error()) => Some(verdict),
+            _ => Some(cause),
+        });
+    }
+
     /// The transport below is lost: delivers `connection_lost`, then lets go of everything.
     pub(crate) fn lose(&self, cause: Option<Cause>) {
-        // Who has said its end, and heard ours or gone away, does not matter any more.
-        let harmless = self.all_sent.get() && self.peer_end.get() == PeerEnd::Notified;
-        let is_harmless = |cause: &Cause| match harmless {
-            true => cause.is_os_error(),
-            // Said of a layer below, while this one waited for nothing but the peer's end.
-            false => self.life.get() == Life::Parting && is_truncation(cause),
-        };
-        if let Some(cause) = cause.filter(|cause| !is_harmless(cause)) {
-            self.judge(cause);
+        if let Some(cause) = cause.filter(|cause| !self.is_harmless(cause)) {
+            self.judge_loss(cause);
         }
         self.live(LifeEvent::End);
         self.cancel_deadline();
@@ -156,6 +168,19 @@ impl Tls {
             return self.queue_again();
         }
         self.deliver_loss();
+    }
+
+    /// Whether the connection has ended well, though this is what the transport below says.
+    fn is_harmless(&self, cause: &Cause) -> bool {
+        if !self.all_sent.get() {
+            return false;
+        }
+        match TlsError::of(cause) {
+            // TLS in TLS: the end of the stream below, which is as good as the peer's word to who has said its own.
+            Some(error) => *error == TlsError::Truncated,
+            // All that was left to be sent, or to be heard, is that nothing follows.
+            None => cause.is_os_error(),
+        }
     }
 
     /// Whether the loss is to be told still; it is told then.
@@ -228,9 +253,4 @@ impl Tls {
             ),
         }
     }
-}
-
-/// Whether the stream has ended without a word.
-fn is_truncation(cause: &Cause) -> bool {
-    TlsError::of(cause) == Some(&TlsError::Truncated)
 }

@@ -60,10 +60,7 @@ impl Tls {
             buffers.out.clear();
         }
         let broken = match taken {
-            Ok(used) => {
-                self.keep_received(&buffers.received[used..]);
-                None
-            }
+            Ok(()) => None,
             Err(error) => Some(error),
         };
         let mut handed_on = Ok(());
@@ -330,10 +327,10 @@ impl Tls {
         self.session.borrow_mut().as_mut().map(Session::take_rest).unwrap_or_default()
     }
 
-    /// Keeps the beginning of a record.
+    /// Keeps the beginning of a record, or what was received before there was TLS.
     pub(crate) fn keep_received(&self, received: &[u8]) {
-        if let (false, Some(session)) = (received.is_empty(), &mut *self.session.borrow_mut()) {
-            session.keep(received);
+        if let Some(session) = &mut *self.session.borrow_mut() {
+            session.keep_rest(received);
         }
     }
 
@@ -352,11 +349,7 @@ impl Tls {
 
     /// Nobody gets any more what was kept for the protocol.
     pub(crate) fn drop_undelivered(&self) {
-        if let Some(mut rest) = self.rest.take() {
-            rest.plain = Vec::new();
-            rest.at = 0;
-            self.keep_rest(rest);
-        }
+        drop(self.rest.take());
     }
 }
 

@@ -1,7 +1,7 @@
 //! The TLS session itself, with no transport and no protocol: the only file that knows how rustls is driven.
 //!
 //! A session is given what was received and answers with plaintext and with bytes to be sent; it is given plaintext and
-//! answers with records. It owns no buffer: rustls's unbuffered connections decrypt in place, so an idle session is
+//! answers with records. It owns no buffer but for half a record: rustls's unbuffered connections decrypt in place, so an idle session is
 //! little more than its keys.
 
 use std::sync::Arc;
@@ -20,16 +20,19 @@ use crate::scratch::Outgoing;
 /// What one record adds to its plaintext at most: header, nonce, type, tag.
 const RECORD_OVERHEAD: usize = 64;
 
+/// How much may be kept that cannot be used yet: the largest message of the handshake, in records of a decent size.
+const LARGEST_REST: usize = 128 * 1024;
+
 /// The most plaintext that one record holds.
 pub(crate) const RECORD: usize = 16 * 1024;
 
 /// One end of a TLS connection.
 pub(crate) struct Session {
     side: Side,
-    peer_has_ended: bool,
-    /// What was received and not used up: the beginning of a record, or of a message that goes on in the next one. rustls
-    /// wants to see it whenever it is asked for anything.
+    /// What was received and is not used up: the beginning of a record, or records that hold the beginning of a
+    /// message. rustls remembers places in it, so it is shown the same bytes at each call.
     rest: Vec<u8>,
+    peer_has_ended: bool,
 }
 
 enum Side {
@@ -65,10 +68,20 @@ impl Session {
     }
 
     fn new(side: Side) -> Session {
-        Session { side, peer_has_ended: false, rest: Vec::new() }
+        Session { side, rest: Vec::new(), peer_has_ended: false }
     }
 
-    /// Takes `received`, and answers how many bytes of it are used up: the rest is the beginning of something.
+    /// What was received before and is not used up, to be received again with what follows it.
+    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.rest)
+    }
+
+    /// Keeps what was received, for later.
+    pub(crate) fn keep_rest(&mut self, rest: &[u8]) {
+        self.rest = rest.to_vec();
+    }
+
+    /// Takes `received`, which begins with the [rest](Session::take_rest), and keeps what is not used up.
     ///
     /// Plaintext is appended to `plain`, what has to be sent to `out`: also when it fails, an alert.
     pub(crate) fn receive(
@@ -76,7 +89,7 @@ impl Session {
         received: &mut [u8],
         plain: &mut Vec<u8>,
         out: &mut Outgoing,
-    ) -> Result<usize, TlsError> {
+    ) -> Result<(), TlsError> {
         if matches!(self.side, Side::Client(..)) || !self.is_handshaking() {
             return self.take_in(received, plain, out);
         }
@@ -92,7 +105,7 @@ impl Session {
         received: &mut [u8],
         plain: &mut Vec<u8>,
         out: &mut Outgoing,
-    ) -> Result<usize, TlsError> {
+    ) -> Result<(), TlsError> {
         let mut used = 0;
         let taken = for_side!(self, connection => loop {
             let UnbufferedStatus { mut discard, state } =
@@ -110,34 +123,29 @@ impl Session {
             }
         });
         if taken.is_err() {
-            self.collect(&mut received[used..], out);
-        } else if self.peer_has_ended {
-            // Nothing that counts can follow a close_notify.
-            used = received.len();
+            self.collect(out);
+            return taken;
         }
-        taken.map(|()| used)
+        let rest = &received[used..];
+        if rest.len() > LARGEST_REST {
+            return Err(TlsError::Protocol("a message comes in too many pieces".to_owned()));
+        }
+        // Nothing that counts can follow a close_notify.
+        if !self.peer_has_ended {
+            self.keep_rest(rest);
+        }
+        Ok(())
     }
 
-    /// Keeps what [`receive`](Session::receive) has not used up.
-    pub(crate) fn keep(&mut self, rest: &[u8]) {
-        self.rest = rest.to_vec();
-    }
-
-    /// Hands out what was kept, to be received again with what has come since.
-    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.rest)
-    }
-
-    /// Appends what the session wants to be sent, such as an alert.
-    fn collect(&mut self, rest: &mut [u8], out: &mut Outgoing) {
-        for_side!(self, connection => {
-            while let UnbufferedStatus { state: Ok(state), .. } =
-                connection.process_tls_records(rest)
-            {
-                let unread = &mut Vec::new();
-                if !matches!(advance(state, unread, out, &mut 0), Ok(Step::On)) {
-                    break;
-                }
+    /// Appends what a session that has failed wants to be sent, such as an alert. It is not to look at anything else.
+    fn collect(&mut self, out: &mut Outgoing) {
+        for_side!(self, connection => while connection.wants_write() {
+            let UnbufferedStatus { state: Ok(state), .. } = connection.process_tls_records(&mut [])
+            else {
+                break;
+            };
+            if advance(state, &mut Vec::new(), out, &mut 0).is_err() {
+                break;
             }
         });
     }
@@ -169,6 +177,7 @@ impl Session {
         out: &mut Outgoing,
     ) -> Result<(), TlsError> {
         for_side!(self, connection => loop {
+            // Nothing in the rest is whole, so nothing of it is used up here.
             let mut traffic = match connection.process_tls_records(&mut self.rest).state? {
                 ConnectionState::WriteTraffic(traffic) => traffic,
                 state => match advance(state, &mut Vec::new(), out, &mut 0)? {

@@ -67,6 +67,8 @@ pub struct Capabilities {
     pub descriptor: bool,
     /// No read or write moves more bytes than this; none if there is no limit.
     pub bytes_at_a_time: Option<usize>,
+    /// What several reads have brought may be handed to the protocol together.
+    pub joins_reads: bool,
 }
 
 impl Default for Capabilities {
@@ -81,11 +83,17 @@ impl Default for Capabilities {
             addresses: true,
             descriptor: true,
             bytes_at_a_time: None,
+            joins_reads: false,
         }
     }
 }
 
 impl Capabilities {
+    /// How many bytes a protocol is handed at a time, if there is a limit.
+    pub(super) fn largest_piece(&self) -> Option<usize> {
+        self.bytes_at_a_time.filter(|_| !self.joins_reads)
+    }
+
     /// Whether so many bytes can move at once.
     pub(super) fn moves(&self, bytes: usize) -> bool {
         self.bytes_at_a_time.is_none_or(|most| bytes <= most)

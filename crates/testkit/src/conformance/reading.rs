@@ -135,7 +135,7 @@ async fn a_large_transfer_comes_in_pieces_that_are_never_empty(stage: Stage) {
         pair.left.log.received() == sent,
         "the bytes that arrived are not those that were sent"
     );
-    let most = stage.capabilities().bytes_at_a_time.unwrap_or(LARGEST).min(LARGEST);
+    let most = stage.capabilities().largest_piece().unwrap_or(LARGEST).min(LARGEST);
     for event in pair.left.log.events() {
         if let Event::Data(piece) = event {
             assert!((1..=most).contains(&piece.len()), "a piece of {} bytes", piece.len());
@@ -183,7 +183,7 @@ async fn a_buffered_protocol_is_asked_for_each_piece(stage: Stage) {
     stage.a_while().await;
     pair.left.resume_reading();
     pair.left.log.received_at_least(all.len()).await;
-    let most = stage.capabilities().bytes_at_a_time.unwrap_or(4).min(4);
+    let most = stage.capabilities().largest_piece().unwrap_or(4).min(4);
     let mut expected = vec![Event::Made];
     for piece in all.chunks(most) {
         expected.extend([Event::BufferAsked(None), Event::updated(piece)]);

@@ -27,7 +27,7 @@ impl<W: Wire> Connection<W> {
         }
         let has_both =
             self.reading.get() != Reading::Absent && self.writing.get() != Writing::Absent;
-        if !has_both {
+        if !has_both || bytes == 0 {
             return self.close_gently();
         }
         self.keep_seldom(|seldom| seldom.linger = Some(Linger { left: bytes, time, timer: None }));
