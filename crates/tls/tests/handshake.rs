@@ -9,9 +9,7 @@ use tidegate_protocols::{AtEof, Transport};
 use tidegate_reactor::{EventLoop, sleep, spawn};
 use tidegate_testkit::memory::{Line, PairOptions};
 use tidegate_testkit::{Callback, Event, JumpingClock, Log, Recorder, run, turns, watched};
-use tidegate_tls::{
-    Cipher, ClientLayer, ClientTls, ServerLayer, ServerTls, TlsError, Version,
-};
+use tidegate_tls::{Cipher, ClientLayer, ClientTls, ServerLayer, ServerTls, TlsError, Version};
 use tidegate_transports::{create_unix_connection, create_unix_server};
 
 mod authority;
@@ -38,8 +36,11 @@ fn the_greeting_comes_first_then_the_caller_then_data_in_the_same_step() {
         let eager = Recorder::new().on(Callback::ConnectionMade, |transport| {
             transport.write(b"with the last word");
         });
-        let (_line, _client, mut opened) =
-            connect(PairOptions::default(), (client(&authority), eager), (server(&authority), above));
+        let (_line, _client, mut opened) = connect(
+            PairOptions::default(),
+            (client(&authority), eager),
+            (server(&authority), above),
+        );
         let noted = log.clone();
         let caller = spawn(async move {
             opened.outcome().await.expect("a handshake");
@@ -69,10 +70,11 @@ fn whoever_waits_is_woken_before_the_data() {
         });
         let told = order.clone();
         let layers: Rc<dyn tidegate_protocols::Layer> = Rc::new(server(&authority));
-        let above = tidegate_protocols::layer::stack(&[layers], Box::new(above), None, move |word| {
-            assert!(word.is_ok());
-            told.borrow_mut().push("told");
-        });
+        let above =
+            tidegate_protocols::layer::stack(&[layers], Box::new(above), None, move |word| {
+                assert!(word.is_ok());
+                told.borrow_mut().push("told");
+            });
         let (eager, _opened) = under(client(&authority), eager);
         let _line = Line::open(&handle(), eager, above, PairOptions::default()).expect("a loop");
         log.received_at_least(4).await;
@@ -116,8 +118,10 @@ fn both_versions_shake_hands() {
 fn versions_that_do_not_meet_have_nothing_in_common() {
     let authority = Authority::new();
     play(async {
-        let old = authority.client_builder().versions(Version::Tls12..=Version::Tls12).build().unwrap();
-        let new = authority.server_builder().versions(Version::Tls13..=Version::Tls13).build().unwrap();
+        let old =
+            authority.client_builder().versions(Version::Tls12..=Version::Tls12).build().unwrap();
+        let new =
+            authority.server_builder().versions(Version::Tls13..=Version::Tls13).build().unwrap();
         let (_line, mut ours, mut theirs) = connect(
             PairOptions::default(),
             (ClientLayer::new(old, "localhost"), Recorder::new()),
@@ -125,7 +129,9 @@ fn versions_that_do_not_meet_have_nothing_in_common() {
         );
         assert!(matches!(theirs.error().await, TlsError::NothingInCommon(_)));
         // TLS-14: the peer is told why.
-        assert!(matches!(ours.error().await, TlsError::Alert(alert) if alert.name() == "protocol_version"));
+        assert!(
+            matches!(ours.error().await, TlsError::Alert(alert) if alert.name() == "protocol_version")
+        );
     });
 }
 
@@ -149,7 +155,8 @@ fn the_handshake_has_a_limit_of_its_own() {
                 let error = opened.outcome().await.expect_err("a handshake that stalls");
                 assert_eq!(clock.time(), limit);
                 assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
-                let text = "SSL handshake is taking longer than 2.5 seconds: aborting the connection";
+                let text =
+                    "SSL handshake is taking longer than 2.5 seconds: aborting the connection";
                 assert_eq!(error.to_string(), text);
                 assert_eq!(tls_error(&error), TlsError::HandshakeTimeout(limit));
                 heard.lost().await;
@@ -169,8 +176,11 @@ fn a_handshake_that_is_done_has_no_limit_any_more() {
     play(async {
         let (left, right) = (Recorder::new(), Recorder::new());
         let logs = [left.log(), right.log()];
-        let (line, mut ours, mut theirs) =
-            connect(PairOptions::default(), (client(&authority), left), (server(&authority), right));
+        let (line, mut ours, mut theirs) = connect(
+            PairOptions::default(),
+            (client(&authority), left),
+            (server(&authority), right),
+        );
         let ends = [ours.outcome().await.unwrap(), theirs.outcome().await.unwrap()];
         // TLS-18
         assert_eq!(handle().statistics().timers, 0);
@@ -200,7 +210,8 @@ fn a_wire_that_breaks_in_the_handshake_fails_it_with_that_error() {
                 true => under(server(&authority), above),
                 false => under(client(&authority), above),
             };
-            let line = Line::open(&handle(), protocol, Box::new(peer), PairOptions::default()).unwrap();
+            let line =
+                Line::open(&handle(), protocol, Box::new(peer), PairOptions::default()).unwrap();
             turns(3).await;
             line.reset();
             // TLS-13
@@ -285,8 +296,11 @@ fn what_is_written_in_the_greeting_arrives_though_it_closes() {
         });
         let right = Recorder::new();
         let heard = right.log();
-        let (_line, ..) =
-            connect(PairOptions::default(), (client(&authority), left), (server(&authority), right));
+        let (_line, ..) = connect(
+            PairOptions::default(),
+            (client(&authority), left),
+            (server(&authority), right),
+        );
         heard.lost().await;
         // TLS-24 TLS-30
         heard.assert(&[

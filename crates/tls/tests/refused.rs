@@ -101,7 +101,13 @@ fn checks_can_be_switched_off_one_by_one() {
 }
 
 /// Has a server meet a client that it does not let in.
-fn check_client(client: &Client, server: &Server, problem: CertificateProblem, alert: &str, version: Version) {
+fn check_client(
+    client: &Client,
+    server: &Server,
+    problem: CertificateProblem,
+    alert: &str,
+    version: Version,
+) {
     play(async {
         let (left, right) = (Recorder::new(), Recorder::new());
         let logs = [left.log(), right.log()];
@@ -123,7 +129,10 @@ fn check_client(client: &Client, server: &Server, problem: CertificateProblem, a
                 ours.outcome().await.expect("a handshake, as far as the client knows");
                 logs[0].lost().await;
                 // TLS-23
-                logs[0].assert(&[Event::Made, Event::Lost(Some(std::io::ErrorKind::ConnectionAborted))]);
+                logs[0].assert(&[
+                    Event::Made,
+                    Event::Lost(Some(std::io::ErrorKind::ConnectionAborted)),
+                ]);
                 meeting::tls_error(&logs[0].cause().expect("a cause").into())
             }
             _ => ours.error().await,
