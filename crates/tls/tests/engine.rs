@@ -176,7 +176,7 @@ fn a_handshake_that_was_changed_anywhere_fails_or_is_the_same() {
     });
     proptest!(config(100), |(at in any::<prop::sample::Index>(), bit in 0..8, cuts in vec(1usize..500, 1..6))| {
         let mut changed = hello.clone();
-        changed[at.index(hello.len())] ^= 1 << bit;
+        changed[at.index(hello.len())] ^= 1u8 << bit;
         let mut pieces = Vec::new();
         let mut rest = &changed[..];
         for cut in cuts {

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::future::{Future, IntoFuture};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
