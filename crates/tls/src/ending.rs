@@ -252,8 +252,3 @@ impl Tls {
         }
     }
 }
-
-/// Whether the stream has ended without a word.
-fn is_truncation(cause: &Cause) -> bool {
-    TlsError::of(cause) == Some(&TlsError::Truncated)
-}

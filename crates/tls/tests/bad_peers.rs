@@ -65,7 +65,12 @@ impl Scene {
     }
 
     /// Shakes hands, lets `disturb` send what it likes, and answers how the connection ended.
-    async fn disturbed(mut self, authority: &Authority, server: bool, disturb: impl FnOnce(&mut Sealer)) -> TlsError {
+    async fn disturbed(
+        mut self,
+        authority: &Authority,
+        server: bool,
+        disturb: impl FnOnce(&mut Sealer),
+    ) -> TlsError {
         let mut peer = self.raw_peer(authority, server);
         peer.shake_hands().await;
         let transport = self.opened.outcome().await.expect("a handshake");
@@ -296,7 +301,8 @@ fn a_flood_of_what_means_nothing_is_ended() {
     for server in BOTH {
         play(async {
             // Warnings in clear, which nobody has to keep listening to.
-            let error = Scene::new(&authority, server).refused(&record(21, &[1, 90]).repeat(100)).await;
+            let error =
+                Scene::new(&authority, server).refused(&record(21, &[1, 90]).repeat(100)).await;
             assert!(matches!(error, TlsError::Protocol(_)), "{error:?}");
         });
         play(async {

@@ -113,7 +113,8 @@ async fn converse(authority: &Authority, options: PairOptions, moves: [Vec<Move>
         (ClientLayer::new(authority.client(), "localhost"), client),
         (ServerLayer::new(authority.server()), server),
     );
-    let ends = [client.outcome().await.expect("a client"), server.outcome().await.expect("a server")];
+    let ends =
+        [client.outcome().await.expect("a client"), server.outcome().await.expect("a server")];
     let sent = RefCell::new([0, 0]);
     let longest = moves[0].len().max(moves[1].len());
     for step in 0..longest {
@@ -164,7 +165,8 @@ fn arbitrary_bytes_end_a_connection_with_a_cause() {
 fn a_handshake_that_was_changed_anywhere_fails_or_is_the_same() {
     let authority = Authority::new();
     let hello = play(async {
-        let (protocol, _opened) = under(ClientLayer::new(authority.client(), "localhost"), Recorder::new());
+        let (protocol, _opened) =
+            under(ClientLayer::new(authority.client(), "localhost"), Recorder::new());
         let peer = Recorder::new();
         let heard = peer.log();
         let _line = Line::open(&handle(), protocol, Box::new(peer), PairOptions::default());

@@ -92,7 +92,6 @@ fn is_over(mut stream: &TcpStream) -> bool {
     }
 }
 
-
 #[test]
 fn a_connection_may_be_given_up_at_every_poll() {
     watched(|| {
@@ -102,7 +101,8 @@ fn a_connection_may_be_given_up_at_every_poll() {
         run(async {
             let handle = LoopHandle::current()?;
             let reports = keep_reports(&handle);
-            let server = create_server(Recorder::new, ("127.0.0.1", 0)).tls(authority.server()).await?;
+            let server =
+                create_server(Recorder::new, ("127.0.0.1", 0)).tls(authority.server()).await?;
             let address = server.sockets()[0].sockname().as_inet().expect("an internet address");
             let (timers, held) = (handle.statistics().timers, open_descriptors());
             for polls in 0.. {
@@ -210,7 +210,8 @@ fn debug_mode_tells_of_failed_handshakes() {
                     create_server(Recorder::new, ("127.0.0.1", 0)).tls(authority.server()).await?;
                 let address = server.sockets()[0].sockname().as_inet().expect("an address");
                 let other = Authority::new().client();
-                let failed = create_connection(Recorder::new, address).tls(other, "localhost").await;
+                let failed =
+                    create_connection(Recorder::new, address).tls(other, "localhost").await;
                 assert!(matches!(tls_error(&failed.unwrap_err()), TlsError::Certificate(..)));
                 until(|| server.statistics().accepted == 1 && server.statistics().open == 0).await;
                 turns(3).await;

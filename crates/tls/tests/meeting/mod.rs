@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use tidegate_protocols::layer::{Layer, stack};
 use tidegate_protocols::{Cause, Protocol, Transport};
-use tidegate_reactor::{EventLoop, LoopHandle, Report, Future as Promised, create_future};
+use tidegate_reactor::{EventLoop, Future as Promised, LoopHandle, Report, create_future};
 use tidegate_testkit::memory::{Line, PairOptions};
 use tidegate_testkit::{JumpingClock, Log, Recorder, watched};
 use tidegate_tls::rustls::crypto::cipher::{
