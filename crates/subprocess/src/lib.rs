@@ -72,7 +72,7 @@ pub use spawn::{SpawnSubprocess, subprocess_exec, subprocess_shell};
 pub use starting::{Spawning, SubprocessFactory};
 pub use stdio::Stdio;
 pub use streams::{
-    Communicate, CommunicateError, CreateSubprocess, Output, Process, TaskStreams,
+    Communicate, CommunicateError, CreateSubprocess, Process, ProcessOutput, TaskStreams,
     create_subprocess_exec, create_subprocess_shell,
 };
 pub use transport::{ChildProcess, SubprocessClosed, SubprocessTransport, SubprocessWait};

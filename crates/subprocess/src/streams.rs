@@ -13,7 +13,7 @@ use tidegate_streams::{DEFAULT_LIMIT, LimitError};
 use crate::{SpawnSubprocess, Stdio, SubprocessFactory, SubprocessProtocol, SubprocessTransport};
 use pipes::{Handed, TaskProtocol};
 
-pub use communicate::{Communicate, CommunicateError, Output};
+pub use communicate::{Communicate, CommunicateError, ProcessOutput};
 pub use process::Process;
 
 /// Starts a program, for a task.

@@ -37,6 +37,7 @@
 //! | [`protocols`] | the contract: protocols, transports, flow, layers, with no loop and no socket |
 //! | [`transports`] | connections and servers: the contract on the loop's sockets |
 //! | [`streams`] | the same connections from a task: readers and writers that are awaited |
+//! | `subprocess` | children under the same contract, and from a task; with the feature of that name |
 //!
 //! The loop, TCP, pipes, standard streams and streams are always there. What else there is has a feature, which brings
 //! the names of a room into this crate and changes nothing else:
@@ -45,6 +46,7 @@
 //! |---|---|
 //! | `unix` | Unix sockets: `create_unix_connection`, `create_unix_server`, `open_unix_connection`, `start_unix_server`, passing descriptors |
 //! | `datagram` | datagrams: `create_datagram_endpoint`, `open_datagram` |
+//! | `subprocess` | children: `subprocess_exec`, `subprocess_shell`, `create_subprocess_exec`, `create_subprocess_shell` |
 //! | `full` | all of them |
 //!
 //! Whoever comes from asyncio finds every name and every difference in [`from_asyncio`].
@@ -59,6 +61,8 @@ pub mod from_asyncio;
 pub use tidegate_protocols as protocols;
 pub use tidegate_reactor as reactor;
 pub use tidegate_streams as streams;
+#[cfg(feature = "subprocess")]
+pub use tidegate_subprocess as subprocess;
 pub use tidegate_transports as transports;
 
 pub use tidegate_protocols::{
@@ -72,7 +76,7 @@ pub use tidegate_reactor::{
     TimerHandle, create_future, run, sleep, spawn, timeout,
 };
 pub use tidegate_streams::{
-    AdoptStreams, DEFAULT_LIMIT, Feeder, Handler, IncompleteReadError, LimitError,
+    AdoptStreams, DEFAULT_LIMIT, Feeder, FillToEndError, Handler, IncompleteReadError, LimitError,
     LimitOverrunError, Lines, OpenConnection, OpenPipes, OpenReadPipe, OpenWritePipe, Outcome,
     ReadExactlyError, ReadUntilError, SeparatorError, StartServer, StreamLimit, StreamPair,
     StreamReader, StreamReaderProtocol, StreamWriter, adopt_streams, open_connection, open_pipes,
@@ -111,6 +115,14 @@ pub use tidegate_transports::{
     CreateDatagramEndpoint, DatagramArgumentError, DatagramFactory, create_datagram_endpoint,
 };
 
+#[cfg(feature = "subprocess")]
+pub use tidegate_subprocess::{
+    ChildProcess, Communicate, CommunicateError, CreateSubprocess, PipeTransport, Process, ProcessOutput,
+    SendSignalError, SpawnArgumentError, SpawnError, SpawnSubprocess, Stdio, SubprocessFactory,
+    SubprocessProtocol, SubprocessTransport, create_subprocess_exec, create_subprocess_shell,
+    subprocess_exec, subprocess_shell,
+};
+
 /// What most programs use, in one line.
 pub mod prelude {
     pub use tidegate_protocols::{AtEof, Cause, Flow, Layered, Protocol, Transport};
@@ -130,6 +142,11 @@ pub mod prelude {
     pub use tidegate_streams::{DatagramStream, open_datagram};
     #[cfg(feature = "unix")]
     pub use tidegate_streams::{open_unix_connection, start_unix_server};
+    #[cfg(feature = "subprocess")]
+    pub use tidegate_subprocess::{
+        Process, Stdio, SubprocessProtocol, SubprocessTransport, create_subprocess_exec,
+        create_subprocess_shell, subprocess_exec, subprocess_shell,
+    };
     #[cfg(feature = "datagram")]
     pub use tidegate_transports::create_datagram_endpoint;
     #[cfg(feature = "unix")]

@@ -18,12 +18,12 @@ use super::process::Process;
 ///
 /// ```
 /// use std::io;
-/// use tidegate_subprocess::{Output, Stdio, create_subprocess_shell};
+/// use tidegate_subprocess::{ProcessOutput, Stdio, create_subprocess_shell};
 ///
 /// # fn main() -> io::Result<()> {
 /// # tidegate_reactor::run(async {
 /// let mut process = create_subprocess_shell("echo tide").stdout(Stdio::Pipe).await?;
-/// let Output { status, stdout, stderr } = process.communicate("").await?;
+/// let ProcessOutput { status, stdout, stderr } = process.communicate("").await?;
 /// assert!(status.success() && stderr.is_none());
 /// assert_eq!(stdout.unwrap_or_default(), "tide\n");
 /// # Ok::<(), io::Error>(())
@@ -31,7 +31,7 @@ use super::process::Process;
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
+pub struct ProcessOutput {
     /// How the child has ended.
     pub status: ExitStatus,
     /// What it wrote to its output; none if that was not piped, or was taken out of the [`Process`].
@@ -63,13 +63,13 @@ impl<'a> Communicate<'a> {
         self
     }
 
-    async fn run(self) -> Result<Output, CommunicateError> {
+    async fn run(self) -> Result<ProcessOutput, CommunicateError> {
         let Communicate { process, input, limit } = self;
         feed(process, input);
         filled([(1, &mut process.stdout), (2, &mut process.stderr)], limit).await?;
         let status = process.wait().await;
         // From here on nothing waits, so nothing that was taken out of a reader can be lost.
-        Ok(Output {
+        Ok(ProcessOutput {
             status,
             stdout: taken(&mut process.stdout).await?,
             stderr: taken(&mut process.stderr).await?,
@@ -78,7 +78,7 @@ impl<'a> Communicate<'a> {
 }
 
 impl<'a> IntoFuture for Communicate<'a> {
-    type Output = Result<Output, CommunicateError>;
+    type Output = Result<ProcessOutput, CommunicateError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {

@@ -63,7 +63,12 @@ impl SubprocessProtocol for TaskProtocol {
     }
 
     /// A pipe has other protocols from the beginning, so this is about none.
-    fn pipe_data_received(&mut self, _: &SubprocessTransport, _: RawFd, _: &[u8]) -> io::Result<()> {
+    fn pipe_data_received(
+        &mut self,
+        _: &SubprocessTransport,
+        _: RawFd,
+        _: &[u8],
+    ) -> io::Result<()> {
         Ok(())
     }
 }
