@@ -216,8 +216,6 @@ fn what_is_not_there_yet_is_refused() {
     check(peer, &[&echo[..], &["--unix", "/s"]].concat(), "cannot be used with");
     check(peer, &["--mode", "echo"], "--port <PORT>");
     let micro = env!("CARGO_BIN_EXE_micro");
-    check(micro, &["subprocess"], "tidegate-subprocess");
-    check(micro, &["pipe"], "tidegate-subprocess");
     check(micro, &["spawn"], "there is no test spawn");
     check(micro, &[], "<TEST>");
 }
