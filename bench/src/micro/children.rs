@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use tidegate::prelude::*;
 
 const CHILDREN: usize = 500;
@@ -43,9 +44,9 @@ pub(crate) async fn through() -> io::Result<usize> {
     let mut process = child.await?;
     let stdin = process.stdin.take().expect("it is piped");
     let writing = spawn(async move {
-        let chunk = vec![0; CHUNK];
+        let chunk = Bytes::from(vec![0; CHUNK]);
         for _ in 0..PIPE_BYTES / CHUNK {
-            stdin.write(&chunk);
+            stdin.write_bytes(chunk.clone());
             stdin.drain().await?;
         }
         stdin.close().await
