@@ -6,8 +6,9 @@ use std::thread;
 
 use examples::programs::{Serving, check, output, printed, refused, text, watched_with_examples};
 
-/// How programs are run, and the examples of streams, of HTTP and of many threads.
+/// How programs are run, and the examples of children, of streams, of HTTP and of many threads.
 mod examples {
+    mod children;
     mod multicore;
     pub(crate) mod programs;
     mod send_file;
@@ -50,9 +51,16 @@ fn the_tour_goes_as_announced() {
             r#"server   readline answers "Time and tide\n""#,
             r#"client   readline answers "TIME AND TIDE\n""#,
             "as announced: each line was answered",
-            "11. Timers",
-            "12. A signal",
-            "The end: 12 scenes",
+            "11. A child",
+            "greeter  pipe_data_received from 1, 12 bytes",
+            "greeter  connection_lost",
+            "as announced: the line came back",
+            "12. A stubborn child",
+            r#"task     readline answers "still here\n""#,
+            "as announced: it died of SIGKILL",
+            "13. Timers",
+            "14. A signal",
+            "The end: 14 scenes",
         ],
     );
 }

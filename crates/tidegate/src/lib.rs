@@ -117,10 +117,10 @@ pub use tidegate_transports::{
 
 #[cfg(feature = "subprocess")]
 pub use tidegate_subprocess::{
-    ChildProcess, Communicate, CommunicateError, CreateSubprocess, PipeTransport, Process, ProcessOutput,
-    SendSignalError, SpawnArgumentError, SpawnError, SpawnSubprocess, Stdio, SubprocessFactory,
-    SubprocessProtocol, SubprocessTransport, create_subprocess_exec, create_subprocess_shell,
-    subprocess_exec, subprocess_shell,
+    ChildProcess, Communicate, CommunicateError, CreateSubprocess, PipeTransport, Process,
+    ProcessOutput, SendSignalError, SpawnArgumentError, SpawnError, SpawnSubprocess, Stdio,
+    SubprocessFactory, SubprocessProtocol, SubprocessTransport, create_subprocess_exec,
+    create_subprocess_shell, subprocess_exec, subprocess_shell,
 };
 
 /// What most programs use, in one line.
