@@ -144,8 +144,8 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// [`CommunicateError::TooLong`] when the child has written more than the limit; [`CommunicateError::Io`] if reading
-    /// has failed. Either way the child is left alone, and what came is in its reader.
+    /// [`TooLong`](crate::CommunicateError::TooLong) when the child has written more than the limit;
+    /// [`Io`](crate::CommunicateError::Io) if reading has failed. Either way the child is left alone, and what came is in its reader.
     ///
     /// # Cancel safety
     ///
