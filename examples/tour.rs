@@ -12,12 +12,13 @@ use tidegate::Report;
 use tidegate::prelude::*;
 
 use tour::transcript::Transcript;
-use tour::{abort, datagrams, echo, half_close, pipes, refused, sendfile};
-use tour::{signal, slow_reader, streams, timers, tls, unix};
+use tour::{abort, child, datagrams, echo, half_close, pipes, refused, sendfile};
+use tour::{signal, slow_reader, streams, stubborn, timers, tls, unix};
 
 /// The scenes, and what they are told with.
 mod tour {
     pub(crate) mod abort;
+    pub(crate) mod child;
     pub(crate) mod datagrams;
     pub(crate) mod echo;
     pub(crate) mod half_close;
@@ -27,6 +28,7 @@ mod tour {
     pub(crate) mod signal;
     pub(crate) mod slow_reader;
     pub(crate) mod streams;
+    pub(crate) mod stubborn;
     pub(crate) mod timers;
     pub(crate) mod tls;
     pub(crate) mod transcript;
@@ -65,6 +67,8 @@ async fn play(transcript: &Transcript) -> io::Result<()> {
     datagrams::play(transcript).await?;
     streams::play(transcript).await?;
     tls::play(transcript).await?;
+    child::play(transcript).await?;
+    stubborn::play(transcript).await?;
     timers::play(transcript).await?;
     signal::play(transcript).await?;
     Ok(())

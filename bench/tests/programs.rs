@@ -265,23 +265,27 @@ fn what_is_not_there_yet_is_refused() {
     check(peer, &[&echo[..], &["--unix", "/s"]].concat(), "cannot be used with");
     check(peer, &["--mode", "echo"], "--port <PORT>");
     let micro = env!("CARGO_BIN_EXE_micro");
-    check(micro, &["subprocess"], "tidegate-subprocess");
-    check(micro, &["pipe"], "tidegate-subprocess");
     check(micro, &["spawn"], "there is no test spawn");
     check(micro, &[], "<TEST>");
 }
 
 #[test]
 fn micro_prints_one_line_of_json() {
-    let output = watched(|| {
-        Command::new(env!("CARGO_BIN_EXE_micro")).arg("call_soon").output().expect("micro starts")
-    });
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let numbers = printed
-        .strip_prefix(r#"{"runtime":"tidegate","test":"call_soon","n":1000000,"wall_s":"#)
-        .and_then(|rest| rest.strip_suffix("}\n"))
-        .and_then(|rest| rest.split_once(r#","cpu_s":"#));
-    let (wall, processor) = numbers.unwrap_or_else(|| panic!("{printed}"));
-    assert!(wall.parse::<f64>().unwrap() > 0.0, "{printed}");
-    assert!(processor.parse::<f64>().unwrap() > 0.0, "{printed}");
+    let check = |test: &str, count: usize| {
+        let micro = || Command::new(env!("CARGO_BIN_EXE_micro")).arg(test).output();
+        let output = watched(micro).expect("micro starts");
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let before = format!(r#"{{"runtime":"tidegate","test":"{test}","n":{count},"wall_s":"#);
+        let numbers = printed
+            .strip_prefix(&before)
+            .and_then(|rest| rest.strip_suffix("}\n"))
+            .and_then(|rest| rest.split_once(r#","cpu_s":"#));
+        let (wall, processor) = numbers.unwrap_or_else(|| panic!("{test}: {printed}"));
+        assert!(wall.parse::<f64>().unwrap() > 0.0, "{printed}");
+        assert!(processor.parse::<f64>().unwrap() > 0.0, "{printed}");
+    };
+    check("call_soon", 1_000_000);
+    check("subprocess_8", 500);
+    check("pipe", 256);
+    check("pipe_both", 256);
 }

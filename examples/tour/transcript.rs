@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::os::fd::RawFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -66,6 +67,14 @@ impl Transcript {
     pub(crate) fn narrated_datagrams<P>(&self, who: &'static str, protocol: P) -> Narrated<P>
     where
         P: DatagramProtocol,
+    {
+        Narrated { who, transcript: self.clone(), protocol }
+    }
+
+    /// The same for the protocol of a child.
+    pub(crate) fn narrated_child<P>(&self, who: &'static str, protocol: P) -> Narrated<P>
+    where
+        P: SubprocessProtocol,
     {
         Narrated { who, transcript: self.clone(), protocol }
     }
@@ -284,6 +293,46 @@ impl<P: DatagramProtocol> DatagramProtocol for Narrated<P> {
     fn connection_lost(&mut self, transport: &DatagramTransport, cause: Option<Cause>) {
         let reason = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
         self.transcript.callback(self.who, "connection_lost", &reason, 0);
+        self.protocol.connection_lost(transport, cause);
+    }
+}
+
+impl<P: SubprocessProtocol> SubprocessProtocol for Narrated<P> {
+    fn connection_made(&mut self, transport: &SubprocessTransport) {
+        self.transcript.callback(self.who, "connection_made", " with a child", 0);
+        self.protocol.connection_made(transport);
+    }
+
+    fn pipe_data_received(
+        &mut self,
+        transport: &SubprocessTransport,
+        fd: RawFd,
+        data: &[u8],
+    ) -> io::Result<()> {
+        let text = format!(" from {fd}");
+        self.transcript.callback(self.who, "pipe_data_received", &text, data.len());
+        self.protocol.pipe_data_received(transport, fd, data)
+    }
+
+    fn pipe_connection_lost(
+        &mut self,
+        transport: &SubprocessTransport,
+        fd: RawFd,
+        cause: Option<Cause>,
+    ) -> io::Result<()> {
+        let reason = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+        self.transcript.callback(self.who, "pipe_connection_lost", &format!(", {fd}{reason}"), 0);
+        self.protocol.pipe_connection_lost(transport, fd, cause)
+    }
+
+    fn process_exited(&mut self, transport: &SubprocessTransport) -> io::Result<()> {
+        let code = transport.get_returncode().unwrap_or_default();
+        self.transcript.callback(self.who, "process_exited", &format!(" with {code}"), 0);
+        self.protocol.process_exited(transport)
+    }
+
+    fn connection_lost(&mut self, transport: &SubprocessTransport, cause: Option<Cause>) {
+        self.transcript.callback(self.who, "connection_lost", "", 0);
         self.protocol.connection_lost(transport, cause);
     }
 }

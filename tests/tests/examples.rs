@@ -6,8 +6,9 @@ use std::thread;
 
 use examples::programs::{Serving, check, output, printed, refused, text, watched_with_examples};
 
-/// How programs are run, and the examples of streams, of HTTP, of TLS and of many threads.
+/// How programs are run, and the examples of children, of streams, of HTTP, of TLS and of many threads.
 mod examples {
+    mod children;
     mod multicore;
     pub(crate) mod programs;
     mod send_file;
@@ -62,9 +63,16 @@ fn the_tour_goes_as_announced() {
             "14. A refused certificate",
             "client   create_connection answers: the peer's certificate is not accepted: UnknownIssuer",
             "as announced: the server heard nothing",
-            "15. Timers",
-            "16. A signal",
-            "The end: 16 scenes",
+            "15. A child",
+            "greeter  pipe_data_received from 1, 12 bytes",
+            "greeter  connection_lost",
+            "as announced: the line came back",
+            "16. A stubborn child",
+            r#"task     readline answers "still here\n""#,
+            "as announced: it died of SIGKILL",
+            "17. Timers",
+            "18. A signal",
+            "The end: 18 scenes",
         ],
     );
 }

@@ -16,7 +16,7 @@ use crate::{crates, layers, programs, semantics, workspace};
 const FOREIGN: [&str; 2] = ["x86_64-apple-darwin", "x86_64-unknown-freebsd"];
 
 /// What is switched on for the facade, each by itself; the other steps have everything.
-const FEATURES: [&str; 5] = ["", "unix", "datagram", "tls", "tls-ring"];
+const FEATURES: [&str; 6] = ["", "unix", "datagram", "tls", "tls-ring", "subprocess"];
 
 /// How many lines of a failing step are shown; the log has them all.
 const SHOWN_LINES: usize = 200;

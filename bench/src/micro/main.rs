@@ -2,6 +2,7 @@
 //!
 //! The tests are those of the programs for other runtimes, with the same counts and the same meaning.
 
+mod children;
 mod tests;
 
 use std::io;
@@ -16,7 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 #[command(name = "micro")]
 struct Arguments {
     /// One of: spawn_await, spawn_batch, yield, call_soon, timer_cancel, timer_fire, cross_wake,
-    /// shared_writer, shared_writer_flushed.
+    /// shared_writer, shared_writer_flushed, subprocess, subprocess_8, pipe, pipe_both.
     test: String,
 }
 
@@ -24,12 +25,7 @@ fn main() -> io::Result<()> {
     let Arguments { test } = Arguments::parse();
     let (started, processor_time) = (Instant::now(), processor_time());
     let Some(ended) = tests::run(&test) else {
-        let refusal = match test.as_str() {
-            "subprocess" | "pipe" => {
-                format!("there is no test {test} yet: it comes with the crate tidegate-subprocess")
-            }
-            _ => format!("there is no test {test}"),
-        };
+        let refusal = format!("there is no test {test}");
         Arguments::command().error(ErrorKind::InvalidValue, refusal).exit();
     };
     let count = ended?;

@@ -12,6 +12,8 @@ use futures_lite::future::yield_now;
 use tidegate::prelude::*;
 use tidegate::{LoopError, create_future};
 
+use crate::children;
+
 const TASKS: usize = 1_000_000;
 const BATCH: usize = 1_000;
 const FIRING_TIMERS: u32 = 200_000;
@@ -37,6 +39,10 @@ pub(crate) fn run(test: &str) -> Option<io::Result<usize>> {
         "cross_wake" => tidegate::run(cross_wake()),
         "shared_writer" => tidegate::run(shared_writer(false)),
         "shared_writer_flushed" => tidegate::run(shared_writer(true)),
+        "subprocess" => tidegate::run(children::spawned(1)),
+        "subprocess_8" => tidegate::run(children::spawned(8)),
+        "pipe" => tidegate::run(children::read()),
+        "pipe_both" => tidegate::run(children::through()),
         _ => return None,
     })
 }

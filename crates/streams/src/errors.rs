@@ -12,7 +12,11 @@ pub struct LimitError;
 
 impl LimitError {
     /// Refuses a limit of zero.
-    pub(crate) fn check(limit: usize) -> Result<(), LimitError> {
+    ///
+    /// # Errors
+    ///
+    /// This one.
+    pub fn check(limit: usize) -> Result<(), LimitError> {
         if limit == 0 { Err(LimitError) } else { Ok(()) }
     }
 }
@@ -200,6 +204,48 @@ impl From<ReadUntilError> for io::Error {
             ReadUntilError::Incomplete(error) => error.into(),
             ReadUntilError::LimitOverrun(error) => error.into(),
             ReadUntilError::Io(error) => error,
+        }
+    }
+}
+
+/// Why [`fill_to_end`](crate::StreamReader::fill_to_end) has not come to the end of the stream. Nothing was consumed.
+#[derive(Debug)]
+pub enum FillToEndError {
+    /// More has come than was to be taken.
+    TooLong {
+        /// How many bytes were to be taken at most.
+        limit: usize,
+    },
+    /// The connection was lost, or [`set_exception`](crate::Feeder::set_exception) was called.
+    Io(io::Error),
+}
+
+impl fmt::Display for FillToEndError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FillToEndError::TooLong { limit } => {
+                write!(f, "the stream is longer than {limit} bytes")
+            }
+            FillToEndError::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for FillToEndError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            FillToEndError::TooLong { .. } => None,
+            FillToEndError::Io(error) => Some(error),
+        }
+    }
+}
+
+/// The kind is kept, and the error is inside: `InvalidData` if the stream is too long, or the connection's own.
+impl From<FillToEndError> for io::Error {
+    fn from(error: FillToEndError) -> io::Error {
+        match error {
+            FillToEndError::TooLong { .. } => io::Error::new(io::ErrorKind::InvalidData, error),
+            FillToEndError::Io(error) => error,
         }
     }
 }

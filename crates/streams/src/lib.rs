@@ -73,8 +73,8 @@ mod writer;
 pub use datagram::{DatagramStream, Datagrams, OpenDatagram, open_datagram};
 pub use detach::{AdoptStreams, adopt_streams};
 pub use errors::{
-    IncompleteReadError, LimitError, LimitOverrunError, ReadExactlyError, ReadUntilError,
-    SeparatorError,
+    FillToEndError, IncompleteReadError, LimitError, LimitOverrunError, ReadExactlyError,
+    ReadUntilError, SeparatorError,
 };
 pub use feeder::Feeder;
 pub use handler::{Handler, Outcome, Plain, Spawned};

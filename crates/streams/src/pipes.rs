@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use tidegate_protocols::{Protocol, Transport};
+use tidegate_protocols::{Protocol, ReadTransport, Transport, WriteTransport};
 use tidegate_transports::{ConnectPipe, ConnectionFactory, Standard};
 
 use crate::errors::LimitError;
@@ -272,5 +272,37 @@ impl ConnectionFactory for WriteStream {
     fn opened(reader: StreamReader, transport: Transport) -> StreamWriter {
         let (_reader, writer) = Streams::opened(reader, transport);
         writer
+    }
+}
+
+/// Streams of pipes that somebody else has opened, such as those of a child.
+impl StreamReaderProtocol {
+    /// The reader of a pipe, and the protocol that fills it. The pipe has to be
+    /// [given](ReadTransport::set_protocol) that protocol before it reads anything.
+    ///
+    /// `limit` is the reader's, in bytes; see [`StreamReader`]. Dropping the reader closes the pipe, as that of
+    /// [`open_read_pipe`].
+    ///
+    /// # Errors
+    ///
+    /// If `limit` is 0.
+    pub fn reading(
+        pipe: &ReadTransport,
+        limit: usize,
+    ) -> Result<(StreamReader, StreamReaderProtocol), LimitError> {
+        let link = Rc::new(Link::checked(limit)?);
+        link.set_transport(&pipe.clone().into());
+        link.reader_closes.set(true);
+        Ok((StreamReader::of(&link), StreamReaderProtocol::of(&link)))
+    }
+
+    /// The writer of a pipe, and the protocol that tells it how the flow stands. The pipe has to be
+    /// [given](WriteTransport::set_protocol) that protocol before anything is written.
+    pub fn writing(pipe: &WriteTransport) -> (StreamWriter, StreamReaderProtocol) {
+        let link = Rc::new(Link::new(DEFAULT_LIMIT));
+        link.set_transport(&pipe.clone().into());
+        // Whoever has opened the pipe can close it.
+        link.hand_out();
+        (StreamWriter::new(&link), StreamReaderProtocol::of(&link))
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tidegate_protocols::Cause;
 use tidegate_reactor::budget;
 
-use crate::errors::{IncompleteReadError, LimitError, ReadExactlyError};
+use crate::errors::{FillToEndError, IncompleteReadError, LimitError, ReadExactlyError};
 use crate::feeder::Feeder;
 use crate::inbox::End;
 use crate::lines::Lines;
@@ -122,6 +122,31 @@ impl StreamReader {
                 End::Open => self.poll_more(context),
                 End::Eof => Poll::Ready(Ok(self.give(self.held.len()))),
                 End::Lost | End::Failed => Poll::Ready(Err(self.error())),
+            }
+        })
+        .await
+    }
+
+    /// Waits until the stream has ended, with all of it in the reader, and answers how many bytes that is. The reader's
+    /// own limit does not matter.
+    ///
+    /// Nothing is read: the next [`read_to_end`](StreamReader::read_to_end) answers it, at once. So whoever gathers several
+    /// streams can wait for all of their ends and lose nothing when he gives up before. asyncio has no counterpart.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`](FillToEndError::TooLong) when more than `most` bytes have come; [`Io`](FillToEndError::Io) with what the
+    /// connection was lost with. Either way what came stays in the reader.
+    pub async fn fill_to_end(&mut self, most: usize) -> Result<usize, FillToEndError> {
+        poll_fn(|context| {
+            self.pull();
+            if self.held.len() > most {
+                return Poll::Ready(Err(FillToEndError::TooLong { limit: most }));
+            }
+            match self.link.inbox.end() {
+                End::Open => self.poll_more(context),
+                End::Eof => Poll::Ready(Ok(self.held.len())),
+                End::Lost | End::Failed => Poll::Ready(Err(FillToEndError::Io(self.error()))),
             }
         })
         .await

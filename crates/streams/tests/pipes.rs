@@ -5,13 +5,19 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 
-use tidegate_protocols::{Flow, Pipe, PipeKind};
+use tidegate_protocols::{Flow, Pipe, PipeKind, Protocol};
 use tidegate_reactor::spawn;
-use tidegate_streams::{LimitError, StreamLimit, open_pipes, open_read_pipe, open_write_pipe};
+use tidegate_streams::{
+    LimitError, StreamLimit, StreamReaderProtocol, open_pipes, open_read_pipe, open_write_pipe,
+};
 use tidegate_testkit::{alone, open_descriptors, run, watched};
+use tidegate_transports::{connect_read_pipe, connect_write_pipe};
 
 mod support;
-use support::{inner, turns, until};
+use support::{inner, poll_once, turns, until};
+
+struct Idle;
+impl Protocol for Idle {}
 
 // P-05 P-06
 #[test]
@@ -26,6 +32,33 @@ fn a_pipe_is_read_to_its_end() {
         assert_eq!(reader.readexactly(2).await?, "tw");
         assert_eq!(reader.read_to_end().await?, "o\nthree");
         assert!(reader.at_eof());
+        io::Result::Ok(())
+    })
+    .expect("a run");
+}
+
+#[test]
+fn a_pipe_that_somebody_else_has_opened_gets_streams() {
+    run(async {
+        let (read, write) = io::pipe()?;
+        let opened = connect_read_pipe(|| Idle, read).await?;
+        assert!(StreamReaderProtocol::reading(&opened, 0).is_err());
+        let (mut reader, protocol) = StreamReaderProtocol::reading(&opened, 100)?;
+        opened.set_protocol(protocol);
+        let sink = connect_write_pipe(|| Idle, write).await?;
+        let (writer, protocol) = StreamReaderProtocol::writing(&sink);
+        sink.set_protocol(protocol);
+        assert_eq!(reader.limit(), 100);
+        // More than the pipe holds and more than the high limit: the drain waits for the reader.
+        writer.write_bytes(vec![b'x'; 500_000].into());
+        assert!(poll_once(writer.drain()).await.is_none());
+        assert_eq!(reader.readexactly(450_000).await?.len(), 450_000);
+        writer.drain().await?;
+        // Whoever has opened it may close it.
+        sink.close();
+        assert_eq!(reader.read_to_end().await?.len(), 50_000);
+        assert!(writer.wait_closed().await.is_ok());
+        assert_eq!(writer.drain().await.expect_err("gone").kind(), ErrorKind::ConnectionReset);
         io::Result::Ok(())
     })
     .expect("a run");

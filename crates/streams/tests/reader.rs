@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use futures_lite::StreamExt;
 use tidegate_reactor::spawn;
 use tidegate_streams::{
-    LimitError, ReadExactlyError, ReadUntilError, SeparatorError, StreamReader,
+    FillToEndError, LimitError, ReadExactlyError, ReadUntilError, SeparatorError, StreamReader,
     StreamReaderProtocol,
 };
 use tidegate_testkit::run;
@@ -39,6 +39,30 @@ fn a_limit_of_zero_is_refused() {
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     assert_eq!(error.to_string(), "Limit cannot be <= 0");
     assert_eq!(StreamReader::new(1).expect("a limit").limit(), 1);
+}
+
+#[test]
+fn a_stream_is_waited_for_to_its_end_and_stays() {
+    run(async {
+        let (mut reader, feeder) = fed(4, &["one", "two"], Then::Open);
+        assert!(poll_once(reader.fill_to_end(6)).await.is_none());
+        feeder.feed_data(b"!");
+        assert!(matches!(reader.fill_to_end(6).await, Err(FillToEndError::TooLong { limit: 6 })));
+        assert!(poll_once(reader.fill_to_end(7)).await.is_none());
+        feeder.feed_eof();
+        assert_eq!(reader.fill_to_end(7).await.expect("the end"), 7);
+        assert_eq!(reader.fill_to_end(usize::MAX).await.expect("the end"), 7);
+        // Too much is too much, also at the end.
+        let error = io::Error::from(reader.fill_to_end(6).await.expect_err("too much"));
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(error.to_string(), "the stream is longer than 6 bytes");
+        assert_eq!(reader.read_to_end().await.expect("the end"), "onetwo!");
+        assert_eq!(reader.fill_to_end(0).await.expect("the end"), 0);
+
+        let (mut reader, feeder) = fed(4, &["one"], Then::Open);
+        feeder.set_exception(trouble());
+        assert!(matches!(reader.fill_to_end(9).await, Err(FillToEndError::Io(_))));
+    });
 }
 
 #[test]

@@ -6,6 +6,8 @@
 //!
 //! | you want to | look at |
 //! |---|---|
+//! | start a program and await what it does | [`create_subprocess_exec`], [`create_subprocess_shell`], [`Process`] |
+//! | feed it, gather what it writes, and wait | [`Process::communicate`] |
 //! | start a program and be called back | [`subprocess_exec`], [`subprocess_shell`], [`SpawnSubprocess`] |
 //! | choose what its standard streams are | [`Stdio`] |
 //! | know how it ended | [`SubprocessTransport::wait`], [`SubprocessTransport::get_returncode`] |
@@ -59,6 +61,7 @@ mod shares;
 mod spawn;
 mod starting;
 mod stdio;
+mod streams;
 mod transport;
 mod watch;
 
@@ -68,4 +71,8 @@ pub use protocol::SubprocessProtocol;
 pub use spawn::{SpawnSubprocess, subprocess_exec, subprocess_shell};
 pub use starting::{Spawning, SubprocessFactory};
 pub use stdio::Stdio;
+pub use streams::{
+    Communicate, CommunicateError, CreateSubprocess, Process, ProcessOutput, TaskStreams,
+    create_subprocess_exec, create_subprocess_shell,
+};
 pub use transport::{ChildProcess, SubprocessClosed, SubprocessTransport, SubprocessWait};

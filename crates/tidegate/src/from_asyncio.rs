@@ -33,6 +33,14 @@
 //! | `connect_read_pipe(.., sys.stdin)` and its like | [`connect_stdin`](crate::connect_stdin), [`connect_stdout`](crate::connect_stdout), [`connect_stderr`](crate::connect_stderr); for tasks [`open_stdin`](crate::open_stdin), [`open_stdout`](crate::open_stdout), [`open_stderr`](crate::open_stderr) |
 //! | `transport.get_extra_info("pipe")` | [`Pipe`](crate::Pipe) by type, and [`with_socket`](crate::Transport::with_socket) for the descriptor |
 //! | `loop.create_datagram_endpoint`, `asyncio.DatagramProtocol`, `DatagramTransport` | `create_datagram_endpoint`, `DatagramProtocol`, `DatagramTransport`, with the feature `datagram`; also in [`transports`](crate::transports) and [`protocols`](crate::protocols); for tasks `open_datagram` |
+//! | `asyncio.create_subprocess_exec`, `create_subprocess_shell` | `create_subprocess_exec`, `create_subprocess_shell`, with the feature `subprocess`, as everything of children |
+//! | `asyncio.subprocess.Process`: `stdin`, `stdout`, `stderr`, `pid`, `returncode`, `wait`, `communicate`, `send_signal`, `terminate`, `kill` | the same on `Process`; `communicate` has a `limit`, and answers a `ProcessOutput` |
+//! | `asyncio.subprocess.PIPE`, `STDOUT`, `DEVNULL`; none | `Stdio::Pipe`, `Stdio::Stdout`, `Stdio::Null`; `Stdio::Inherit` |
+//! | `env=`, `cwd=`, `start_new_session=`, `process_group=`, `pass_fds=`, `executable=`, `user=`, `group=`, `umask=` | `env_clear` and `envs`, `current_dir`, `start_new_session`, `process_group`, `pass_fd`, `arg0`, `uid`, `gid`, `umask` on the builder |
+//! | `loop.subprocess_exec`, `subprocess_shell` | `subprocess_exec`, `subprocess_shell` |
+//! | `asyncio.SubprocessProtocol`, `SubprocessTransport` | `SubprocessProtocol`, `SubprocessTransport` |
+//! | `ProcessLookupError`, `FileNotFoundError` of a program | `SendSignalError::NoSuchProcess`, `SpawnError::ProgramNotFound` |
+//! | `os.killpg` | `send_signal_to_group`, `kill_group` |
 //! | `loop.sendfile`, `asyncio.SendfileNotAvailableError` | [`sendfile`](crate::sendfile), [`SendfileError::NotAvailable`](crate::SendfileError::NotAvailable) |
 //! | `loop.sock_recv`, `sock_recv_into`, `sock_recvfrom`, `sock_recvfrom_into`, `sock_sendall`, `sock_sendto`, `sock_connect`, `sock_accept`, `sock_sendfile` | functions of the same names, such as [`sock_recv`](crate::sock_recv) |
 //! | `asyncio.open_connection`, `start_server` | [`open_connection`](crate::open_connection), [`start_server`](crate::start_server) |
@@ -127,6 +135,12 @@
 //! | a server without a protocol of the client's in ALPN goes on without | it refuses, as the standard says | both would speak past each other |
 //! | keys may be encrypted, with a password | they are refused, with a text that says how to decrypt them | a password beside its key protects nothing |
 //! | `server_hostname=""` turns the check of the name off | it stands for the host that is connected to; `danger_accept_any_hostname` turns it off | an empty variable must not |
+//! | a child's `wait` waits for its pipes | for the exit alone | a grandchild must not hang us |
+//! | a transport of a child that is dropped kills it | it runs on, unless `kill_on_drop` was asked for, and is reaped | handles are shares |
+//! | a child inherits no descriptor | none for which close-on-exec is set, as it is for all of the standard library's and ours | there is no need to close what cannot be inherited |
+//! | what `communicate` has read is lost when it is cancelled | it is in the readers, and another call goes on | nothing is lost silently |
+//! | `communicate` gathers without a bound | up to its `limit` | memory |
+//! | a signal goes to a number, which may be somebody else's by then | to the child itself, by its descriptor or before it is reaped | the right one |
 //! | cancelling | dropping: what is synchronous is done at once, the loop finishes the rest | Rust |
 //! | dropping an unclosed transport closes it | dropping a handle does nothing: the loop owns the transport; only the last share of a [`StreamWriter`](crate::StreamWriter) closes | handles are shares |
 //! | loops, futures and handles can be touched from any thread and check it in debug mode | they are not `Send`; a [`Remote`](crate::Remote) is | the compiler checks |

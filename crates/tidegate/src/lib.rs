@@ -38,6 +38,7 @@
 //! | [`transports`] | connections and servers: the contract on the loop's sockets |
 //! | [`streams`] | the same connections from a task: readers and writers that are awaited |
 //! | `tls` | TLS as a layer in between, with a feature |
+//! | `subprocess` | children under the same contract, and from a task; with the feature of that name |
 //!
 //! The loop, TCP, pipes, standard streams and streams are always there. What else there is has a feature, which brings
 //! the names of a room into this crate and changes nothing else:
@@ -48,6 +49,7 @@
 //! | `datagram` | datagrams: `create_datagram_endpoint`, `open_datagram` |
 //! | `tls` | TLS: the module `tls`, `.tls(..)` on the builders, `start_tls`; the cryptography is that of aws-lc-rs |
 //! | `tls-ring` | the same, and the cryptography is ring's, unless `tls` is there too |
+//! | `subprocess` | children: `subprocess_exec`, `subprocess_shell`, `create_subprocess_exec`, `create_subprocess_shell` |
 //! | `full` | all of them, ring excepted |
 //!
 //! Whoever comes from asyncio finds every name and every difference in [`from_asyncio`].
@@ -62,6 +64,8 @@ pub mod from_asyncio;
 pub use tidegate_protocols as protocols;
 pub use tidegate_reactor as reactor;
 pub use tidegate_streams as streams;
+#[cfg(feature = "subprocess")]
+pub use tidegate_subprocess as subprocess;
 #[cfg(any(feature = "tls", feature = "tls-ring"))]
 pub use tidegate_tls as tls;
 pub use tidegate_transports as transports;
@@ -77,7 +81,7 @@ pub use tidegate_reactor::{
     TimerHandle, create_future, run, sleep, spawn, timeout,
 };
 pub use tidegate_streams::{
-    AdoptStreams, DEFAULT_LIMIT, Feeder, Handler, IncompleteReadError, LimitError,
+    AdoptStreams, DEFAULT_LIMIT, Feeder, FillToEndError, Handler, IncompleteReadError, LimitError,
     LimitOverrunError, Lines, OpenConnection, OpenPipes, OpenReadPipe, OpenWritePipe, Outcome,
     ReadExactlyError, ReadUntilError, SeparatorError, StartServer, StreamLimit, StreamPair,
     StreamReader, StreamReaderProtocol, StreamTlsError, StreamWriter, adopt_streams,
@@ -117,6 +121,14 @@ pub use tidegate_transports::{
     CreateDatagramEndpoint, DatagramArgumentError, DatagramFactory, create_datagram_endpoint,
 };
 
+#[cfg(feature = "subprocess")]
+pub use tidegate_subprocess::{
+    ChildProcess, Communicate, CommunicateError, CreateSubprocess, PipeTransport, Process,
+    ProcessOutput, SendSignalError, SpawnArgumentError, SpawnError, SpawnSubprocess, Stdio,
+    SubprocessFactory, SubprocessProtocol, SubprocessTransport, create_subprocess_exec,
+    create_subprocess_shell, subprocess_exec, subprocess_shell,
+};
+
 /// What most programs use, in one line.
 pub mod prelude {
     pub use tidegate_protocols::{AtEof, Cause, Flow, Layered, Protocol, Transport};
@@ -136,6 +148,11 @@ pub mod prelude {
     pub use tidegate_streams::{DatagramStream, open_datagram};
     #[cfg(feature = "unix")]
     pub use tidegate_streams::{open_unix_connection, start_unix_server};
+    #[cfg(feature = "subprocess")]
+    pub use tidegate_subprocess::{
+        Process, Stdio, SubprocessProtocol, SubprocessTransport, create_subprocess_exec,
+        create_subprocess_shell, subprocess_exec, subprocess_shell,
+    };
     #[cfg(any(feature = "tls", feature = "tls-ring"))]
     pub use tidegate_tls::{ClientTls, ServerTls};
     #[cfg(feature = "datagram")]

@@ -141,7 +141,9 @@ impl Tls {
     /// The transport below says why it was lost. Bytes that could not be sent count more than some that may be missing.
     fn judge_loss(&self, cause: Cause) {
         let verdict = self.verdict.take();
-        let cut_short = verdict.as_ref().is_some_and(is_truncation);
+        let cut_short = verdict
+            .as_ref()
+            .is_some_and(|verdict| TlsError::of(verdict) == Some(&TlsError::Truncated));
         self.verdict.set(match verdict {
             Some(verdict) if !(cut_short && cause.is_os_error()) => Some(verdict),
             _ => Some(cause),
