@@ -15,6 +15,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/reactor/src/signals/registry.rs",
     "crates/reactor/src/signals/registry/tests.rs",
     "crates/streams/tests/allocations.rs",
+    "crates/tls/tests/memory.rs",
     "crates/transports/src/datagram/offload/linux.rs",
     "crates/transports/src/datagram/offload/linux/tests.rs",
 ];
