@@ -59,10 +59,7 @@ impl Tls {
             self.below().write(buffers.out.bytes());
             buffers.out.clear();
         }
-        let broken = match taken {
-            Ok(()) => None,
-            Err(error) => Some(error),
-        };
+        let broken = taken.err();
         let mut handed_on = Ok(());
         if broken.is_none() && self.is_just_open() {
             handed_on = self.open();
