@@ -252,7 +252,8 @@ impl Transport {
     }
 
     /// As [`close`](Transport::close), and reads on after everything is sent, so that the last bytes reach a
-    /// peer that is still sending: until it ends too, or has sent `bytes` more, or `time` has passed.
+    /// peer that is still sending: until it ends too, or has sent `bytes` more, or `time` has passed. With no bytes it
+    /// reads nothing more, and waits for nothing of the peer's.
     pub fn close_lingering(&self, bytes: usize, time: Duration) {
         self.raw().close_lingering(bytes, time);
     }

@@ -317,6 +317,22 @@ fn a_flood_of_what_means_nothing_is_ended() {
 }
 
 #[test]
+fn a_message_in_too_many_pieces_is_not_kept() {
+    let authority = Authority::new();
+    for server in BOTH {
+        play(async {
+            let scene = Scene::new(&authority, server);
+            // Each byte of it comes in a record of its own, and all records have to be kept until it is whole.
+            let error = scene.disturbed(&authority, server, |sealer| {
+                sealer.send(22, &[24, 0, 0xff, 0xff]);
+                (0..10_000).for_each(|_| sealer.send(22, &[0]));
+            });
+            assert!(matches!(error.await, TlsError::Protocol(_)));
+        });
+    }
+}
+
+#[test]
 fn a_peer_that_stalls_in_the_handshake_is_ended_by_the_limit() {
     let authority = Authority::new();
     for server in BOTH {

@@ -93,7 +93,7 @@ fn a_buffered_protocol_is_asked_again_until_all_is_taken() {
         let ends = open(&authority, Recorder::new(), Recorder::new().buffered(4)).await;
         ends.client.write(b"0123456789");
         ends.heard.received_at_least(10).await;
-        // replaced: TLS-21: no hint, as everywhere.
+        // TLS-21, but with no hint, as everywhere
         let asked = || Event::BufferAsked(None);
         let expected = [
             Event::Made,

@@ -1,6 +1,5 @@
 //! The engine under arbitrary input: bytes of any kind in any pieces, and true conversations cut anywhere.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use proptest::collection::vec;
@@ -115,15 +114,15 @@ async fn converse(authority: &Authority, options: PairOptions, moves: [Vec<Move>
     );
     let ends =
         [client.outcome().await.expect("a client"), server.outcome().await.expect("a server")];
-    let sent = RefCell::new([0, 0]);
+    let mut sent = [0, 0];
     let longest = moves[0].len().max(moves[1].len());
     for step in 0..longest {
         for side in 0..2 {
             match moves[side].get(step) {
                 Some(Move::Write(length)) => {
-                    let before = sent.borrow()[side];
+                    let before = sent[side];
                     ends[side].write(&pattern(before, *length));
-                    sent.borrow_mut()[side] += length;
+                    sent[side] += length;
                 }
                 Some(Move::Pause) => ends[side].pause_reading(),
                 Some(Move::Resume) => ends[side].resume_reading(),
@@ -140,7 +139,7 @@ async fn converse(authority: &Authority, options: PairOptions, moves: [Vec<Move>
         log.until(|log| log.has(Callback::EofReceived)).await;
         end.close();
     }
-    for (log, sent) in logs.iter().zip(sent.borrow().iter().rev()) {
+    for (log, sent) in logs.iter().zip(sent.iter().rev()) {
         log.lost().await;
         log.assert_complete();
         assert!(log.cause().is_none());
