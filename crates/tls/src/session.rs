@@ -118,15 +118,6 @@ impl Session {
             };
             used += discard;
             match step {
-                // Everything was looked at, and nothing is to be said: it would be asked for nothing.
-                Ok(Step::On)
-                    if used > 0
-                        && used == received.len()
-                        && !connection.is_handshaking()
-                        && !connection.wants_write() =>
-                {
-                    break Ok(());
-                }
                 Ok(Step::On) => {}
                 Ok(Step::PeerHasEnded) => self.peer_has_ended = true,
                 Ok(Step::Blocked) => break Ok(()),
