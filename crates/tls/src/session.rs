@@ -116,7 +116,11 @@ impl Session {
             };
             used += discard;
             match step {
-                Ok(Step::On) => {}
+                // Nothing is left that was not looked at, and nothing is to be said.
+                Ok(Step::Read) if used == received.len() && !connection.wants_write() => {
+                    break Ok(());
+                }
+                Ok(Step::Read | Step::On) => {}
                 Ok(Step::PeerHasEnded) => self.peer_has_ended = true,
                 Ok(Step::Blocked) => break Ok(()),
                 Err(error) => break Err(error),
@@ -181,7 +185,7 @@ impl Session {
             let mut traffic = match connection.process_tls_records(&mut self.rest).state? {
                 ConnectionState::WriteTraffic(traffic) => traffic,
                 state => match advance(state, &mut Vec::new(), out, &mut 0)? {
-                    Step::On => continue,
+                    Step::Read | Step::On => continue,
                     Step::PeerHasEnded => {
                         self.peer_has_ended = true;
                         continue;
@@ -260,6 +264,8 @@ enum Send<'a> {
 enum Step {
     /// There may be more to do.
     On,
+    /// The same, behind plaintext.
+    Read,
     /// The same, and nothing comes from the peer any more.
     PeerHasEnded,
     /// It needs more from the peer, or from us.
@@ -280,7 +286,7 @@ fn advance<Data>(
                 *discard += record.discard;
                 plain.extend_from_slice(record.payload);
             }
-            Ok(Step::On)
+            Ok(Step::Read)
         }
         ConnectionState::EncodeTlsData(mut message) => {
             let mut room = RECORD;
