@@ -271,19 +271,19 @@ impl<F> SpawnSubprocess<F> {
 
 /// Descriptors.
 impl<F> SpawnSubprocess<F> {
-    /// The child's standard input; a pipe unless set.
+    /// The child's standard input; a pipe unless set, and for a [`Process`](crate::Process) inherited.
     pub fn stdin(mut self, stream: impl Into<Stdio>) -> Self {
         self.request.streams.stdin = stream.into();
         self
     }
 
-    /// The child's standard output; a pipe unless set.
+    /// The child's standard output; unless set as its input.
     pub fn stdout(mut self, stream: impl Into<Stdio>) -> Self {
         self.request.streams.stdout = stream.into();
         self
     }
 
-    /// The child's standard error; a pipe unless set. [`Stdio::Stdout`] joins it to the output.
+    /// The child's standard error; unless set as its input. [`Stdio::Stdout`] joins it to the output.
     pub fn stderr(mut self, stream: impl Into<Stdio>) -> Self {
         self.request.streams.stderr = stream.into();
         self
