@@ -1,6 +1,6 @@
 //! One TLS connection: what its two faces, the protocol below and the transport above, have in common.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(crate) struct Tls {
     pub(crate) unsent: Cell<bool>,
     me: Weak<Tls>,
     pub(crate) handle: LoopHandle,
-    below: RefCell<Option<Transport>>,
+    below: OnceCell<Transport>,
     pub(crate) session: RefCell<Option<Session>>,
     pub(crate) slot: Slot<dyn Protocol>,
     /// The handle that the protocol's callbacks are given; gone when the connection is lost.
@@ -109,7 +109,7 @@ impl Tls {
             unsent: Cell::new(false),
             me: me.clone(),
             handle,
-            below: RefCell::new(None),
+            below: OnceCell::new(),
             session: RefCell::new(Some(session)),
             slot,
             face: Cell::new(None),
@@ -149,7 +149,8 @@ impl Tls {
         }
         self.abort_above.set(raw.abort_above().unwrap_or(usize::MAX));
         raw.set_write_buffer_limits(WriteLimits::new(Some(0), Some(0)).expect("equal limits"));
-        *self.below.borrow_mut() = Some(below.clone());
+        // It stands on one for good.
+        let _first = self.below.set(below.clone());
     }
 
     /// Begins the handshake.
@@ -169,8 +170,9 @@ impl Tls {
     }
 
     /// The transport below; a handle on this one exists only since that is known.
-    pub(crate) fn below(&self) -> Transport {
-        self.below.borrow().clone().expect("known since there is a handle")
+    #[inline]
+    pub(crate) fn below(&self) -> &Transport {
+        self.below.get().expect("known since there is a handle")
     }
 
     /// A share of this connection. It is called with one alive, so there is always another to be had.
@@ -298,7 +300,7 @@ impl Tls {
 
     /// What reports call this connection.
     pub(crate) fn title(&self) -> String {
-        match self.below.borrow().as_ref().and_then(Transport::peername) {
+        match self.below.get().and_then(Transport::peername) {
             Some(peer) => format!("TLS transport to {peer}"),
             None => "TLS transport".to_owned(),
         }

@@ -126,7 +126,7 @@ fn raise(
         tls.stand_on(&below);
         tls.clone()
     });
-    let below = tls.below();
+    let below = tls.below().clone();
     // What waits there counts here as well.
     tls.look_above(tls.waiting());
     tls.begin();
