@@ -51,6 +51,7 @@ fn close_sends_everything_says_the_end_and_awaits_the_peers() {
 }
 
 // TLS-30: what has not been read yet is not delivered any more
+// replaced: TLS-31
 #[test]
 fn nothing_is_received_after_close() {
     jumping(async {
@@ -218,7 +219,7 @@ fn closing_again_changes_nothing_and_the_accessors_go_on() {
         client.pause_reading();
         client.resume_reading();
         client.set_write_buffer_limits(Some(10), Some(5)).expect("limits");
-        // TLS-25: nothing is taken any more
+        // replaced: TLS-25: nothing is taken any more
         assert_eq!(client.write(b"late"), Flow::Closed);
         assert_eq!(client.writelines(["late", "later"]), Flow::Closed);
         assert_eq!(client.write_bytes(vec![1; 100_000].into()), Flow::Closed);
@@ -234,7 +235,7 @@ fn closing_again_changes_nothing_and_the_accessors_go_on() {
     });
 }
 
-// TLS-25
+// replaced: TLS-25
 #[test]
 fn what_is_written_to_a_closing_connection_is_dropped() {
     jumping(async {

@@ -29,7 +29,7 @@ fn secured<G: Ground>(below: G, left: Left) -> UnderLayer<G> {
     };
     let server = server.build().expect("a server");
     let can = Capabilities {
-        // TLS-25: dropped, since the peer is told of the end.
+        // replaced: TLS-25: dropped, since the peer is told of the end.
         writes_while_closing: false,
         // TLS-30: the peer answers a close.
         closes_alone: false,

@@ -146,7 +146,7 @@ fn a_callback_that_fails_ends_its_connection_and_is_reported() {
         let text = "Fatal error: protocol.data_received() call failed.";
         assert!(reports.len() == 1 && reports[0].contains(text), "{reports:?}");
     }
-    // TLS-21: an empty buffer is an error.
+    // replaced: TLS-21: an empty buffer is an error.
     let reports = failing(Recorder::new().buffered(0));
     let text = "get_buffer() returned an empty buffer";
     assert!(reports.len() == 1 && reports[0].contains(text), "{reports:?}");
@@ -214,7 +214,7 @@ fn what_is_written_too_late_is_dropped() {
             end(&ends.client);
             let before = ends.client.get_write_buffer_size();
             for _ in 0..10 {
-                // TLS-25
+                // replaced: TLS-25
                 assert_eq!(ends.client.write(b"too late"), Flow::Closed);
                 assert_eq!(ends.client.writelines([&b"too"[..], b"late"]), Flow::Closed);
                 assert_eq!(ends.client.get_write_buffer_size(), before);

@@ -242,7 +242,7 @@ fn stuttering(buffer: usize) -> Recorder {
     })
 }
 
-// TLS-21 TLS-43
+// replaced: TLS-21, TLS-43
 #[test]
 fn small_buffers_get_large_records_in_order() {
     jumping(async {
@@ -264,7 +264,7 @@ fn small_buffers_get_large_records_in_order() {
     });
 }
 
-// TLS-21: an empty buffer is the error of T-23
+// replaced: TLS-21: an empty buffer is the error of T-23
 #[test]
 fn an_empty_buffer_is_an_error() {
     jumping(async {
@@ -278,7 +278,7 @@ fn an_empty_buffer_is_an_error() {
     });
 }
 
-// TLS-43
+// replaced: TLS-43
 #[test]
 fn resume_reading_delivers_in_a_later_callback() {
     jumping(async {
@@ -304,7 +304,7 @@ fn resume_reading_delivers_in_a_later_callback() {
     });
 }
 
-// TLS-43: while paused the transport below is, so that no more waits than one read brings
+// replaced: TLS-43: while paused the transport below is, so that no more waits than one read brings
 #[test]
 fn a_paused_connection_holds_no_more_than_one_read() {
     jumping(async {
