@@ -58,9 +58,6 @@ pub struct SemanticsOptions {
     /// Only the statements of this section, "3" or "3.4"; may be given several times
     #[arg(long, value_name = "N")]
     pub section: Vec<String>,
-    /// Count the rooms that are not built yet as well
-    #[arg(long)]
-    pub later: bool,
     /// Fail if anything is listed
     #[arg(long)]
     pub deny: bool,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use self::catalogue::{Catalogue, Class, Standing, Statement};
+use self::catalogue::{Catalogue, Class, Statement};
 use self::citations::{Citation, Manner};
 use crate::arguments::SemanticsOptions;
 use crate::shell::Failure;
@@ -23,21 +23,21 @@ pub const CATALOGUE: &str = "docs/semantics.md";
 /// If the catalogue cannot be read, a test cites what is not in it, or `--deny` was given and something is listed.
 pub fn run(options: &SemanticsOptions) -> Result<(), Failure> {
     let (catalogue, cited) = read()?;
-    let asked = asked(&catalogue, &options.section, options.later)?;
+    let asked = asked(&catalogue, &options.section)?;
     let report = Report::new(&asked, &cited);
     // Whoever reads only the beginning of the list closes the pipe; that is no failure of ours.
     let _ = writeln!(io::stdout(), "{}{}", report.text, report.summary());
     if options.deny { report.denied() } else { Ok(()) }
 }
 
-/// Compares, and says in a line how many statements of what is built are cited.
+/// Compares, and says in a line how many statements are cited.
 ///
 /// # Errors
 ///
 /// As [`run`] with `--deny`.
 pub fn check() -> Result<String, Failure> {
     let (catalogue, cited) = read()?;
-    let asked = asked(&catalogue, &[], false)?;
+    let asked = asked(&catalogue, &[])?;
     let report = Report::new(&asked, &cited);
     report.denied()?;
     Ok(report.summary())
@@ -76,11 +76,7 @@ fn wrong(catalogue: &Catalogue, citation: &Citation) -> Option<String> {
 }
 
 /// The statements that a test has to cite, out of the sections asked for.
-fn asked<'a>(
-    catalogue: &'a Catalogue,
-    sections: &[String],
-    later: bool,
-) -> Result<Vec<&'a Statement>, Failure> {
+fn asked<'a>(catalogue: &'a Catalogue, sections: &[String]) -> Result<Vec<&'a Statement>, Failure> {
     let chosen: Vec<&Statement> = catalogue
         .statements
         .iter()
@@ -92,11 +88,7 @@ fn asked<'a>(
             sections.join(" or ")
         )));
     }
-    Ok(chosen
-        .into_iter()
-        .filter(|s| s.class != Class::Quirk)
-        .filter(|s| later || s.standing == Standing::Built)
-        .collect())
+    Ok(chosen.into_iter().filter(|s| s.class != Class::Quirk).collect())
 }
 
 /// What no test cites, in the order of the catalogue.
@@ -144,9 +136,7 @@ impl Report {
 
     fn summary(&self) -> String {
         match (self.asked, self.missing) {
-            (0, _) => {
-                "no statement of what is built is asked for; --later adds the others".to_owned()
-            }
+            (0, _) => "no statement that has to be cited is asked for".to_owned(),
             (asked, 0) => format!("all {asked} statements are cited by a test"),
             (asked, missing) => format!("{missing} of {asked} statements are cited by no test"),
         }
@@ -164,12 +154,6 @@ mod tests {
 |---|---|---|
 | later, on a fresh stack | T-47 | the marks of T-45 |
 
-## Not built yet
-
-| room | statements |
-|---|---|
-| pipes | 5 |
-
 ## 3. Transport
 
 ### 3.5 Flow control
@@ -185,37 +169,32 @@ mod tests {
     fn what_is_not_cited_is_listed_under_its_section() {
         check(
             &[],
-            false,
-            "3.5 Flow control\n  T-45    The defaults.\n  T-47    (replaced) At once.\n",
+            "3.5 Flow control\n  T-45    The defaults.\n  T-47    (replaced) At once.\n\
+             5 Pipes\n  P-01    A defect. Do: better.\n",
         );
     }
 
     #[test]
     fn a_replaced_statement_needs_a_test_of_the_new_rule() {
-        let t47 = |manner| ("T-47".to_owned(), manner);
+        let cited = |manner| {
+            let plain = ["T-45", "P-01"].map(|id| (id.to_owned(), Manner::Plain));
+            [plain.as_slice(), &[("T-47".to_owned(), manner)]].concat()
+        };
         check(
-            &[("T-45".to_owned(), Manner::Plain), t47(Manner::Plain)],
-            false,
+            &cited(Manner::Plain),
             "3.5 Flow control\n  T-47    (replaced, and cited as it stood) At once.\n",
         );
-        check(&[("T-45".to_owned(), Manner::Plain), t47(Manner::Replaced)], false, "");
-    }
-
-    #[test]
-    fn what_is_not_built_is_listed_on_request_only() {
-        let flow = [("T-45".to_owned(), Manner::Plain), ("T-47".to_owned(), Manner::Replaced)];
-        check(&flow, false, "");
-        check(&flow, true, "5 Pipes\n  P-01    A defect. Do: better.\n");
+        check(&cited(Manner::Replaced), "");
     }
 
     #[test]
     fn a_section_is_chosen_by_its_number_or_that_of_its_chapter() {
         let page = Catalogue::parse(PAGE).expect("the page is well formed");
         for section in ["3", "3.5"] {
-            let found = asked(&page, &[section.to_owned()], true).expect("it exists");
+            let found = asked(&page, &[section.to_owned()]).expect("it exists");
             assert_eq!(found.len(), 2, "section {section}");
         }
-        assert!(asked(&page, &["4".to_owned()], true).is_err());
+        assert!(asked(&page, &["4".to_owned()]).is_err());
     }
 
     #[test]
@@ -254,9 +233,9 @@ mod tests {
         assert!(catalogue.find("G-04").is_some_and(|s| !s.replaced));
     }
 
-    fn check(cited: &[(String, Manner)], later: bool, expected: &str) {
+    fn check(cited: &[(String, Manner)], expected: &str) {
         let page = Catalogue::parse(PAGE).expect("the page is well formed");
-        let asked = asked(&page, &[], later).expect("there are statements");
+        let asked = asked(&page, &[]).expect("there are statements");
         let cited = cited.iter().cloned().collect();
         assert_eq!(Report::new(&asked, &cited).text, expected);
     }

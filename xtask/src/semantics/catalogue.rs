@@ -1,4 +1,4 @@
-//! The catalogue of behaviour, read from its page: each statement with its class, its section and its standing.
+//! The catalogue of behaviour, read from its page: each statement with its class and its section.
 
 use super::citations::Manner;
 
@@ -30,8 +30,6 @@ pub(super) struct Statement {
     pub(super) beginning: String,
     /// Whether a new rule of ours stands in its place.
     pub(super) replaced: bool,
-    /// Whether the room that it speaks about is there.
-    pub(super) standing: Standing,
 }
 
 /// How binding a statement is.
@@ -43,15 +41,6 @@ pub(super) enum Class {
     Quirk,
     /// Must be as the statement says after "Do:".
     Defect,
-}
-
-/// Whether the room that a statement speaks about is there.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Standing {
-    /// It is there.
-    Built,
-    /// It is still to come.
-    Later,
 }
 
 impl Statement {
@@ -79,7 +68,6 @@ impl Catalogue {
         let mut part = Part::Text;
         let mut section = ("0".to_owned(), String::new());
         let mut replaced = Vec::new();
-        let mut later = Vec::new();
         for (number, line) in (1..).zip(page.lines()) {
             if let Some(title) = heading(line) {
                 part = Part::named(title);
@@ -88,7 +76,6 @@ impl Catalogue {
             }
             match part {
                 Part::Replaced => replaced.extend(cells(line, 1, number)),
-                Part::Later => later.extend(cells(line, 1, number)),
                 Part::Text => {
                     let read =
                         statement(line, &section).map_err(|e| format!("line {number}: {e}"))?;
@@ -100,8 +87,7 @@ impl Catalogue {
                 }
             }
         }
-        catalogue.mark(&replaced, |statement| statement.replaced = true)?;
-        catalogue.mark(&later, |statement| statement.standing = Standing::Later)?;
+        catalogue.mark_replaced(&replaced)?;
         Ok(catalogue)
     }
 
@@ -110,17 +96,13 @@ impl Catalogue {
         self.statements.iter().find(|statement| statement.id == id)
     }
 
-    /// Marks the statements that the words of a table name, by id or by section.
-    fn mark(
-        &mut self,
-        words: &[(usize, String)],
-        mark: impl Fn(&mut Statement),
-    ) -> Result<(), String> {
+    /// Marks the statements that the words of the table name, by id or by section.
+    fn mark_replaced(&mut self, words: &[(usize, String)]) -> Result<(), String> {
         for (line, word) in words {
             let mut found = false;
             for statement in &mut self.statements {
                 if statement.id == *word || statement.is_in(word) {
-                    mark(statement);
+                    statement.replaced = true;
                     found = true;
                 }
             }
@@ -136,14 +118,12 @@ impl Catalogue {
 enum Part {
     Text,
     Replaced,
-    Later,
 }
 
 impl Part {
     fn named(title: &str) -> Part {
         match title {
             _ if title.starts_with("Replaced") => Part::Replaced,
-            _ if title.starts_with("Not built yet") => Part::Later,
             _ => Part::Text,
         }
     }
@@ -219,7 +199,6 @@ fn statement(line: &str, section: &(String, String)) -> Result<Option<Statement>
         title: section.1.clone(),
         beginning,
         replaced: false,
-        standing: Standing::Built,
     }))
 }
 
@@ -257,18 +236,12 @@ mod tests {
     }
 
     #[test]
-    fn the_tables_mark_by_id_and_by_section() {
-        let page = "## Replaced: ours\n| rule | replaces | stays |\n|---|---|---|\n| new | L-01 | L-02 |\n\
-            ## Not built yet\n| room | statements |\n|---|---|\n| pipes | 5 L-02 |\n\
+    fn the_table_marks_by_id_and_by_section() {
+        let page = "## Replaced: ours\n| rule | replaces | stays |\n|---|---|---|\n| new | L-01 5 | L-02 |\n\
             ## 1. Loop\n- **L-01** [N] One.\n- **L-02** [N] Two.\n## 5. Pipes\n- **P-01** [N] Three.\n";
         let catalogue = parse(page).expect("the page is well formed");
-        let marks = |id| {
-            let statement = catalogue.find(id).expect("it is on the page");
-            (statement.replaced, statement.standing)
-        };
-        assert_eq!(marks("L-01"), (true, Standing::Built));
-        assert_eq!(marks("L-02"), (false, Standing::Later));
-        assert_eq!(marks("P-01"), (false, Standing::Later));
+        let replaced = |id| catalogue.find(id).expect("it is on the page").replaced;
+        assert_eq!(["L-01", "L-02", "P-01"].map(replaced), [true, false, true]);
     }
 
     #[test]
