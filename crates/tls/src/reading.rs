@@ -50,13 +50,9 @@ impl Tls {
     fn digest(&self, scratch: &mut Scratch) -> Result<(), Failure> {
         let buffers = &mut **scratch;
         let taken = match &mut *self.session.borrow_mut() {
-            Some(session) => session
-                .receive(&mut buffers.received, &mut buffers.plain, &mut buffers.out)
-                .and_then(|()| match session.is_handshaking() && session.peer_has_ended() {
-                    // Nothing that it sends behind that is looked at, so it would never be done.
-                    true => Err(TlsError::EndedInHandshake),
-                    false => Ok(()),
-                }),
+            Some(session) => {
+                session.receive(&mut buffers.received, &mut buffers.plain, &mut buffers.out)
+            }
             None => return Ok(()),
         };
         if !buffers.out.bytes().is_empty() {

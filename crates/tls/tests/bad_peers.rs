@@ -349,22 +349,3 @@ fn a_peer_that_stalls_in_the_handshake_is_ended_by_the_limit() {
         }
     }
 }
-
-// TLS-12: nothing can follow it, so nothing is waited for, though the stream goes on
-#[test]
-fn a_close_notify_in_the_handshake_ends_it() {
-    play(async {
-        let authority = Authority::new();
-        for server in [false, true] {
-            let mut scene = Scene::new(&authority, server);
-            scene.heard.made().await;
-            let start = handle().time();
-            scene.wire().write(&record(21, &[1, 0]));
-            assert_eq!(scene.opened.error().await, TlsError::EndedInHandshake);
-            assert_eq!(handle().time(), start);
-            scene.wire().close();
-            scene.log.until(Log::is_abandoned).await;
-            scene.log.assert(&[]);
-        }
-    });
-}
