@@ -153,6 +153,11 @@ impl Tls {
         let _first = self.below.set(below.clone());
     }
 
+    /// Whether it stands on something already.
+    pub(crate) fn stands(&self) -> bool {
+        self.below.borrow().is_some()
+    }
+
     /// Begins the handshake.
     pub(crate) fn begin(&self) {
         self.start_handshake_deadline();
@@ -264,9 +269,6 @@ impl Tls {
 
     /// Everything that is owed on a fresh stack.
     fn catch_up(&self) {
-        if self.take_loss_due() {
-            return;
-        }
         self.settle();
         self.handle.step(&|| self.title(), || {
             let done = match self.has_head_start() {

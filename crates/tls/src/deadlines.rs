@@ -30,11 +30,11 @@ impl Tls {
         self.look_later(LOOKS);
     }
 
-    /// From now on the peer may go on sending for so long.
+    /// From now on the peer may go on sending for so long. What it does not read is not waited for longer than else.
     pub(crate) fn start_linger_deadline(&self, time: Duration) {
         self.start_timer(time, |tls| {
+            tls.start_shutdown_deadline();
             if tls.life.get() == Life::Parting {
-                tls.start_shutdown_deadline();
                 tls.peer_end.set(PeerEnd::CutShort);
                 tls.look_at_end();
             }

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::panic::resume_unwind;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tidegate_protocols::{Cause, Lent};
+use tidegate_reactor::Queued;
 
 use crate::connection::Tls;
 use crate::error::TlsError;
@@ -14,6 +16,38 @@ use crate::lifecycle::{Life, LifeEvent, PeerEnd, Reading, Writing};
 /// unread input would destroy it.
 const ALERT_BYTES: usize = 256 * 1024;
 const ALERT_TIME: Duration = Duration::from_secs(1);
+
+/// A loss that waits for somebody who looks at the protocol. With it everything is let go of, told or not: the loop may
+/// close before.
+struct LossDue(Rc<Tls>);
+
+impl LossDue {
+    fn queue(self: Rc<Self>) {
+        // A loop that is closed calls nobody.
+        let _closed = self.0.handle.clone().queue(self);
+    }
+}
+
+impl Queued for LossDue {
+    fn run(self: Rc<Self>) {
+        let tls = &self.0;
+        match tls.slot.is_lent() {
+            true => self.queue(),
+            false => drop(tls.handle.step(&|| tls.title(), || tls.deliver_loss())),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.0.title()
+    }
+}
+
+impl Drop for LossDue {
+    fn drop(&mut self) {
+        self.0.if_seldom(|seldom| seldom.loss_due = false);
+        self.0.let_go();
+    }
+}
 
 impl Tls {
     /// Closes: what was written is still sent, then the end is said, and the peer's awaited.
@@ -53,7 +87,9 @@ impl Tls {
 
     /// A closing connection has nothing left to encrypt.
     pub(crate) fn finish_close(&self) {
-        self.all_sent.set(self.below().get_write_buffer_size() == 0);
+        // One that is ending already has dropped what was left.
+        let below = self.below();
+        self.all_sent.set(!below.is_closing() && below.get_write_buffer_size() == 0);
         if self.writing.get() != Writing::Finished {
             // asyncio: sslproto.py answers a stream that was cut short with nothing.
             match self.peer_end.get() {
@@ -95,6 +131,11 @@ impl Tls {
             }
             self.below().fail(cause);
         }
+    }
+
+    /// A callback has failed, and the transport below ends the connection for it: nothing but the loss follows.
+    pub(crate) fn failed(&self) {
+        let _before = self.is_ending();
     }
 
     /// Prepares for the end that comes now; false if it has come before.
@@ -165,7 +206,7 @@ impl Tls {
         }
         if self.slot.is_lent() {
             self.keep_seldom(|seldom| seldom.loss_due = true);
-            return self.queue_again();
+            return Rc::new(LossDue(self.share())).queue();
         }
         self.deliver_loss();
     }
@@ -181,16 +222,6 @@ impl Tls {
             // All that was left to be sent, or to be heard, is that nothing follows.
             None => cause.is_os_error(),
         }
-    }
-
-    /// Whether the loss is to be told still; it is told then.
-    pub(crate) fn take_loss_due(&self) -> bool {
-        let due = self.if_seldom(|seldom| std::mem::take(&mut seldom.loss_due));
-        if due {
-            self.handle.step(&|| self.title(), || self.deliver_loss());
-            self.let_go();
-        }
-        due
     }
 
     fn deliver_loss(&self) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use tidegate_protocols::{AtEof, Cause, Incoming, Protocol, Transport};
+use tidegate_protocols::{AtEof, Cause, Flow, Incoming, Protocol, Transport};
 
 use crate::connection::{Failure, Tls};
 
@@ -26,6 +26,10 @@ impl Lower {
 
 impl Protocol for Lower {
     fn connection_made(&mut self, below: &Transport) {
+        if self.tls.stands() {
+            // `start_tls` was faster: it is as if the layer had been here from the beginning.
+            return self.tls.carry(false, Flow::Open);
+        }
         self.tls.stand_on(below);
         self.tls.set_face(Transport::new(self.tls.clone()));
         self.tls.begin();
@@ -33,13 +37,17 @@ impl Protocol for Lower {
 
     fn receive(&mut self, _below: &Transport, incoming: &mut Incoming<'_>) -> io::Result<()> {
         self.tls.receive(incoming).map_err(|Failure { stage, error }| {
+            self.tls.failed();
             incoming.set_stage(stage);
             error
         })
     }
 
     fn eof_received(&mut self, _below: &Transport) -> io::Result<AtEof> {
-        self.tls.below_ended().map_err(|failure| failure.error)
+        self.tls.below_ended().map_err(|failure| {
+            self.tls.failed();
+            failure.error
+        })
     }
 
     fn resume_writing(&mut self, _below: &Transport) {

@@ -33,17 +33,24 @@ impl Tls {
 
     /// Gives the turn away, behind what was written before.
     pub(crate) fn grant_turn(&self) -> Result<TlsTurn, TurnError> {
-        if self.turn_is_taken() {
-            return Err(TurnError::Taken);
-        }
-        if self.life.get() != Life::Open || self.writing.get() != Writing::Open {
-            return Err(TurnError::Closing);
-        }
+        self.check_turn()?;
         self.encrypt_all();
+        // Owners of what was sent were dropped, and may have closed or taken the turn.
+        self.check_turn()?;
         let held = Rc::new(Held::default());
         self.keep_seldom(|seldom| seldom.turn = Some(held.clone()));
         self.update_reading();
         Ok(TlsTurn { tls: self.share(), held })
+    }
+
+    fn check_turn(&self) -> Result<(), TurnError> {
+        if self.turn_is_taken() {
+            return Err(TurnError::Taken);
+        }
+        match (self.life.get(), self.writing.get()) {
+            (Life::Open, Writing::Open) => Ok(()),
+            _ => Err(TurnError::Closing),
+        }
     }
 
     /// The transport below takes more, or nothing any more: the holder finds out.

@@ -81,7 +81,7 @@ impl Tls {
 
     /// Bytes were taken: looks after the step's list, the flow, and the user's last resort.
     fn accepted(&self) -> Flow {
-        if self.life.get().is_over() {
+        if self.life.get().is_over() || self.below().is_closing() {
             return Flow::Closed;
         }
         let waiting = self.waiting();

@@ -393,3 +393,50 @@ fn a_peer_that_has_ended_and_does_not_read_is_given_up() {
         }
     });
 }
+
+// TLS-32: also if it was to read on for a while
+#[test]
+fn a_lingering_close_gives_up_a_peer_that_has_ended_and_does_not_read() {
+    jumping(async {
+        for ends_first in [true, false] {
+            let client = Recorder::new().at_eof(AtEof::KeepWriting);
+            let (client, peer, _line) = client_of_peer(&Both::new(), narrow(1000), client).await;
+            peer.transport().pause_reading();
+            client.write(&pattern(30_000));
+            if ends_first {
+                peer.close_notify();
+                client.log.until(|log| log.has(Callback::EofReceived)).await;
+            }
+            let start = handle().time();
+            client.close_lingering(100, Duration::from_secs(1));
+            if !ends_first {
+                turns(A_WHILE).await;
+                peer.close_notify();
+            }
+            while !client.log.has(Callback::ConnectionLost) {
+                pass(LIMIT / 8).await;
+                assert!(handle().time() - start <= LIMIT * 2, "it is never given up");
+            }
+            assert!(is_timeout(&client.log));
+            peer.transport().abort();
+        }
+    });
+}
+
+// TLS-38: what could not be sent is told, though the close comes between the error and the loss
+#[test]
+fn a_close_behind_a_write_that_has_failed_keeps_its_cause() {
+    jumping(async {
+        for length in [100, 20_000, 100_000] {
+            let (client, _peer, line) =
+                client_of_peer(&Both::new(), PairOptions::default(), Recorder::new()).await;
+            line.reset();
+            // So little is sent by the close only.
+            let answer = if length == 100 { Flow::Open } else { Flow::Closed };
+            assert_eq!(client.write(&pattern(length)), answer);
+            client.close();
+            client.log.lost().await;
+            client.log.assert(&[Event::Made, Event::Lost(Some(io::ErrorKind::ConnectionReset))]);
+        }
+    });
+}

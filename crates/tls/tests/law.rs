@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use tidegate_protocols::{Flow, Transport};
+use tidegate_reactor::EventLoop;
 use tidegate_testkit::memory::PairOptions;
-use tidegate_testkit::{Callback, Event, Log, Recorder, turns, until};
+use tidegate_testkit::{Callback, Event, JumpingClock, Log, Recorder, turns, until, watched};
 use tidegate_tls::start_tls;
 
 mod authority;
@@ -282,5 +283,119 @@ fn a_protocol_may_start_tls_when_it_is_dropped() {
         log.lost().await;
         heard.lost().await;
         heard.assert(&[Event::Made, Event::data("in TLS"), Event::Eof, Event::Lost(None)]);
+    });
+}
+
+// T-03 TLS-38: neither a notice nor the rest of what was received follows a callback that has failed
+#[test]
+fn a_callback_that_fails_is_the_last_but_the_loss() {
+    jumping(async {
+        let client = Recorder::new()
+            .buffered(4)
+            .on(Callback::BufferUpdated, |transport| {
+                transport.write(&vec![7; 1 << 20]);
+            })
+            .failing(Callback::BufferUpdated);
+        let (client, peer, _line) = client_of_peer(&Both::new(), narrow(9000), client).await;
+        let reports = keep_reports();
+        peer.write(b"in three parts");
+        client.log.lost().await;
+        assert_eq!(client.log.count(Callback::BufferUpdated), 1);
+        assert!(!client.log.has(Callback::PauseWriting), "{:?}", client.log.events());
+        client.log.assert_complete();
+        assert_eq!(reports.borrow().len(), 1);
+    });
+}
+
+// T-03: the handler's own ending does not take the cause away
+#[test]
+fn a_failure_keeps_its_cause_whatever_the_handler_does() {
+    jumping(async {
+        let client = Recorder::new().failing(Callback::DataReceived);
+        let (client, peer, _line) =
+            client_of_peer(&Both::new(), PairOptions::default(), client).await;
+        let transport = client.transport.clone();
+        support::handle().set_exception_handler(Some(move |_: &tidegate_reactor::Report| {
+            transport.fail(std::io::Error::other("the handler's").into());
+        }));
+        peer.write(b"data");
+        client.log.lost().await;
+        let cause = client.log.cause().expect("a cause").to_string();
+        assert_eq!(cause, "data_received fails on purpose");
+    });
+}
+
+/// Two connected ends in a loop that does not run.
+fn at_rest(event_loop: &EventLoop) -> support::Pair {
+    let tls = Both::new();
+    let pair = connect(&tls, Recorder::new(), Recorder::new());
+    event_loop.run_until_complete(pair).expect("a loop that is not stopped")
+}
+
+// T-03: whoever looks at the protocol may run the loop meanwhile
+#[test]
+fn a_loss_that_comes_while_somebody_looks_at_the_protocol_is_told_later() {
+    watched(|| {
+        let event_loop = EventLoop::with_clock(JumpingClock::new()).expect("an event loop");
+        let pair = at_rest(&event_loop);
+        let looked = pair.client.with_protocol(|_: &mut Recorder| {
+            event_loop
+                .run_until_complete(async {
+                    pair.line.reset();
+                    turns(20).await;
+                })
+                .expect("a loop that is not stopped");
+        });
+        assert_eq!(looked, Ok(()));
+        assert!(!pair.client.log.has(Callback::ConnectionLost));
+        event_loop
+            .run_until_complete(async {
+                turns(20).await;
+                assert!(pair.client.log.has(Callback::ConnectionLost));
+                pair.lost().await;
+            })
+            .expect("a loop that is not stopped");
+        event_loop.close().expect("a loop that does not run");
+    });
+}
+
+// T-03: and the loop may close before it is
+#[test]
+fn nothing_is_left_of_a_loss_that_is_not_told() {
+    watched(|| {
+        let event_loop = EventLoop::with_clock(JumpingClock::new()).expect("an event loop");
+        let pair = at_rest(&event_loop);
+        let looked = pair.client.with_protocol(|_: &mut Recorder| {
+            event_loop
+                .run_until_complete(async {
+                    pair.line.reset();
+                    turns(20).await;
+                })
+                .expect("a loop that is not stopped");
+        });
+        assert_eq!(looked, Ok(()));
+        event_loop.close().expect("a loop that does not run");
+        assert!(pair.client.log.is_abandoned());
+        let weak = pair.client.downgrade();
+        drop(pair);
+        assert!(weak.upgrade().is_none());
+    });
+}
+
+// TLS-26: an owner may end the connection just when the turn is given away
+#[test]
+fn owners_of_bytes_may_close_when_the_turn_is_taken() {
+    jumping(async {
+        for length in [100, 5000] {
+            let (client, peer, _line) =
+                client_of_peer(&Both::new(), PairOptions::default(), Recorder::new()).await;
+            let transport = client.transport.clone();
+            client.write_bytes(owned(vec![1; length], move || transport.close()));
+            assert!(client.raw().take_turn().is_err());
+            until(|| peer.is_notified()).await;
+            assert_eq!(peer.plain_len(), length);
+            peer.close_notify();
+            client.log.lost().await;
+        }
     });
 }

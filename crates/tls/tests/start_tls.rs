@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tidegate_protocols::{Flow, Transport, WithProtocolError};
 use tidegate_reactor::spawn;
-use tidegate_testkit::memory::PairOptions;
+use tidegate_testkit::memory::{PairOptions, pair};
 use tidegate_testkit::{Callback, Event, Log, Recorder, run, turns, until};
 use tidegate_tls::{Cipher, Server, Upgrade, start_tls};
 use tidegate_transports::{
@@ -19,7 +19,7 @@ mod authority;
 mod support;
 
 use support::upgrading::{as_client, as_server, clear, close, line};
-use support::{Both, Peer, jumping, keep_reports, narrow, pass, pattern, poll_once};
+use support::{Both, Peer, handle, jumping, keep_reports, narrow, pass, pattern, poll_once};
 
 /// A recorder that starts TLS when `STARTTLS` comes.
 fn mail(server: Server, log: &Log) -> Recorder {
@@ -407,5 +407,26 @@ fn the_caller_goes_on_before_the_data() {
         log.assert(&[Event::Made, Event::note("the caller goes on"), Event::data("data")]);
         peer.close_notify();
         log.lost().await;
+    });
+}
+
+// TLS-50: then the layer is there from the beginning
+#[test]
+fn it_starts_before_connection_made() {
+    jumping(async {
+        let tls = Both::new();
+        let (left, right) = (Recorder::new(), Recorder::new());
+        let (said, heard) = (left.log(), right.log());
+        let (left, right) = pair(&handle(), left, right, PairOptions::default());
+        let (first, second) = (as_client(&tls, &left), as_server(&tls, &right));
+        let (first, second) = (first.await.expect("opened"), second.await.expect("opened"));
+        said.assert(&[Event::Made]);
+        assert!(first.ptr_eq(&left) && second.ptr_eq(&right));
+        assert_eq!(left.get_write_buffer_limits(), left.raw().default_write_buffer_limits());
+        left.write(b"hello");
+        heard.received_at_least(5).await;
+        left.close();
+        heard.lost().await;
+        heard.assert(&[Event::Made, Event::data("hello"), Event::Eof, Event::Lost(None)]);
     });
 }
