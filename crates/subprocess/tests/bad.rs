@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::fs::{self, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -194,6 +195,30 @@ fn a_program_that_is_not_there_is_told_whatever_number_is_passed() {
         let error = subprocess_exec(idle, "/bin/true").pass_fd(file, 1 << 30).await;
         let error = error.expect_err("it is above the limit");
         assert!(matches!(inner(&error), Some(SpawnError::Other { .. })), "{error:?}");
+    });
+    assert!(is_childless());
+    assert_eq!(open_descriptors(), before);
+}
+
+// the same where the number is that of the descriptor here
+#[test]
+fn a_program_that_is_not_there_is_told_when_a_descriptor_keeps_its_number() {
+    let _alone = alone();
+    let before = open_descriptors();
+    run(async {
+        for place in 0..6 {
+            let open = || fs::File::open("/dev/null").expect("a device");
+            let mut files: Vec<_> = (0..6).map(|_| open()).collect();
+            let passed = files.remove(place);
+            // The numbers before it are free, for the descriptor by which the system's library tells, say.
+            drop(files);
+            let number = passed.as_raw_fd();
+            let child = subprocess_exec(idle, "/no/such/program").pass_fd(passed, number);
+            let child = child.stdin(Stdio::Null).stdout(Stdio::Null).stderr(Stdio::Null);
+            let error = child.await.expect_err("it cannot be started");
+            let told = inner(&error);
+            assert!(matches!(told, Some(SpawnError::ProgramNotFound { .. })), "{place}: {error}");
+        }
     });
     assert!(is_childless());
     assert_eq!(open_descriptors(), before);
