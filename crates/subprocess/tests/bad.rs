@@ -21,7 +21,7 @@ use tidegate_subprocess::{
 use tidegate_testkit::{alone, open_descriptors, run};
 
 mod support;
-use support::{Idle, finished, inner, is_childless, never, shell};
+use support::{Idle, again_ignoring, finished, inner, is_childless, never, shell};
 
 type Never = SpawnSubprocess<fn() -> Idle>;
 
@@ -150,7 +150,7 @@ fn a_directory_that_is_gone_is_named() {
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join("file");
         fs::write(&file, "").expect("written");
-        for directory in [&folder.path().join("gone"), &file] {
+        for directory in [&folder.path().join("gone"), &file, Path::new("")] {
             for session in [false, true] {
                 let child = subprocess_exec(idle, "/bin/true").current_dir(directory);
                 let child = if session { child.start_new_session() } else { child };
@@ -165,6 +165,23 @@ fn a_directory_that_is_gone_is_named() {
         let child = subprocess_exec(idle, "/no/such/program").current_dir(folder.path());
         let (error, _) = refused(child).await;
         assert!(matches!(error, SpawnError::ProgramNotFound { .. }), "{error:?}");
+    });
+}
+
+// the standard library has a panic for it where the system reaps, or somebody else does
+#[test]
+fn a_program_that_ignores_sigchld_is_told_what_is_not_there() {
+    if again_ignoring("CHLD", "a_program_that_ignores_sigchld_is_told_what_is_not_there") {
+        return;
+    }
+    run(async {
+        let (error, _) = refused(subprocess_exec(idle, "/no/such/program")).await;
+        assert!(matches!(error, SpawnError::ProgramNotFound { .. }), "{error:?}");
+        let before = open_descriptors();
+        let child = subprocess_exec(idle, "/no/such/program").start_new_session();
+        let error = child.await.expect_err("it cannot be started");
+        assert!(matches!(inner(&error), Some(SpawnError::Other { .. })), "{error:?}");
+        assert_eq!(open_descriptors(), before);
     });
 }
 
