@@ -154,11 +154,12 @@ fn another_protocol_may_be_set_in_each_callback_however_it_ends() {
                     *keep.borrow_mut() = Some(recorder.log());
                     transport.set_protocol(recorder);
                     match then {
-                        Then::Return => Ok(()),
-                        Then::Close => Ok(transport.close()),
-                        Then::Fail => Err(io::Error::other("on purpose")),
+                        Then::Return => {}
+                        Then::Close => transport.close(),
+                        Then::Fail => return Err(io::Error::other("on purpose")),
                         Then::Panic => panic!("on purpose"),
                     }
+                    Ok(())
                 });
                 let command = "echo hello; head -c 1048576 >/dev/null; exit 3";
                 let (builder, first) = shell_with(recorder, command);
