@@ -50,6 +50,11 @@ impl InChild {
             }
         }
 
+        // So is one that is passed by its own number, and would be free as soon as it is closed here.
+        let numbers: Vec<_> = copies.iter().map(|(_, number)| *number).collect();
+        let descriptors = passed.into_iter().map(|(descriptor, _)| descriptor);
+        taken.extend(descriptors.filter(|passed| numbers.contains(&passed.as_raw_fd())));
+
         let in_child = move || {
             SigSet::empty().thread_set_mask()?;
             if reset_signals {

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Child, Command};
 
@@ -122,9 +123,10 @@ where
 ///
 /// A child for which nothing special is asked is started without copying this process (`posix_spawn`), in about a
 /// millisecond. Options that say "it takes longer to start" have something run in the child before it becomes the
-/// program, and so does a signal that is blocked in this thread. For that the system copies this process first, which
-/// takes the longer the more memory it uses: some 35 milliseconds with half a gigabyte, during which the loop stands
-/// still.
+/// program, and so do a signal that is blocked in this thread, and a program that has to be looked for in a `PATH` of the
+/// child's own, or in none after [`env_clear`](SpawnSubprocess::env_clear). For that the system copies this process first,
+/// which takes the longer the more memory it uses: some 35 milliseconds with half a gigabyte, during which the loop
+/// stands still.
 ///
 /// # Examples
 ///
@@ -157,6 +159,10 @@ pub struct SpawnSubprocess<F> {
     factory: F,
     request: Request,
 }
+
+/// What is said where it is not known why a child has not become the program.
+const UNKNOWN: &str =
+    "it has not become the program, and somebody else has reaped it, so it is not known why";
 
 /// What is to be started, and how.
 #[derive(Debug)]
@@ -411,9 +417,11 @@ impl Request {
         let Request { mut command, streams, in_child, .. } = self;
         let shared = streams.give_to(&mut command).map_err(SpawnError::of_system)?;
         let _taken = in_child.arrange(&mut command).map_err(SpawnError::of_system)?;
-        let mut child = match command.spawn() {
-            Ok(child) => child,
-            Err(error) => return Err(SpawnError::of_command(&command, error)),
+        // The standard library panics where it cannot wait for a child that has not become the program.
+        let mut child = match catch_unwind(AssertUnwindSafe(|| command.spawn())) {
+            Ok(Ok(child)) => child,
+            Ok(Err(error)) => return Err(SpawnError::of_command(&command, error)),
+            Err(_payload) => return Err(SpawnError::Other { error: io::Error::other(UNKNOWN) }),
         };
         let pipes = [
             child.stdin.take().map(OwnedFd::from),
@@ -438,8 +446,10 @@ impl SpawnError {
         let program = command.get_program().to_owned();
         let number = error.raw_os_error().map(Errno::from_raw_os_error);
         // The system has one answer for the directory and for the program.
+        let inside =
+            |path: &Path| if path.as_os_str().is_empty() { "".into() } else { path.join(".") };
         if let Some(path) = command.get_current_dir()
-            && let Err(of_directory) = path.join(".").metadata()
+            && let Err(of_directory) = inside(path).metadata()
             && of_directory.kind() == error.kind()
         {
             return SpawnError::WorkingDirectory { path: path.to_owned(), error };

@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::fs::{self, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -20,7 +21,7 @@ use tidegate_subprocess::{
 use tidegate_testkit::{alone, open_descriptors, run};
 
 mod support;
-use support::{Idle, finished, inner, is_childless, never, shell};
+use support::{Idle, again_ignoring, finished, inner, is_childless, never, shell};
 
 type Never = SpawnSubprocess<fn() -> Idle>;
 
@@ -149,7 +150,7 @@ fn a_directory_that_is_gone_is_named() {
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join("file");
         fs::write(&file, "").expect("written");
-        for directory in [&folder.path().join("gone"), &file] {
+        for directory in [&folder.path().join("gone"), &file, Path::new("")] {
             for session in [false, true] {
                 let child = subprocess_exec(idle, "/bin/true").current_dir(directory);
                 let child = if session { child.start_new_session() } else { child };
@@ -164,6 +165,23 @@ fn a_directory_that_is_gone_is_named() {
         let child = subprocess_exec(idle, "/no/such/program").current_dir(folder.path());
         let (error, _) = refused(child).await;
         assert!(matches!(error, SpawnError::ProgramNotFound { .. }), "{error:?}");
+    });
+}
+
+// the standard library has a panic for it where the system reaps, or somebody else does
+#[test]
+fn a_program_that_ignores_sigchld_is_told_what_is_not_there() {
+    if again_ignoring("CHLD", "a_program_that_ignores_sigchld_is_told_what_is_not_there") {
+        return;
+    }
+    run(async {
+        let (error, _) = refused(subprocess_exec(idle, "/no/such/program")).await;
+        assert!(matches!(error, SpawnError::ProgramNotFound { .. }), "{error:?}");
+        let before = open_descriptors();
+        let child = subprocess_exec(idle, "/no/such/program").start_new_session();
+        let error = child.await.expect_err("it cannot be started");
+        assert!(matches!(inner(&error), Some(SpawnError::Other { .. })), "{error:?}");
+        assert_eq!(open_descriptors(), before);
     });
 }
 
@@ -194,6 +212,30 @@ fn a_program_that_is_not_there_is_told_whatever_number_is_passed() {
         let error = subprocess_exec(idle, "/bin/true").pass_fd(file, 1 << 30).await;
         let error = error.expect_err("it is above the limit");
         assert!(matches!(inner(&error), Some(SpawnError::Other { .. })), "{error:?}");
+    });
+    assert!(is_childless());
+    assert_eq!(open_descriptors(), before);
+}
+
+// the same where the number is that of the descriptor here
+#[test]
+fn a_program_that_is_not_there_is_told_when_a_descriptor_keeps_its_number() {
+    let _alone = alone();
+    let before = open_descriptors();
+    run(async {
+        for place in 0..6 {
+            let open = || fs::File::open("/dev/null").expect("a device");
+            let mut files: Vec<_> = (0..6).map(|_| open()).collect();
+            let passed = files.remove(place);
+            // The numbers before it are free, for the descriptor by which the system's library tells, say.
+            drop(files);
+            let number = passed.as_raw_fd();
+            let child = subprocess_exec(idle, "/no/such/program").pass_fd(passed, number);
+            let child = child.stdin(Stdio::Null).stdout(Stdio::Null).stderr(Stdio::Null);
+            let error = child.await.expect_err("it cannot be started");
+            let told = inner(&error);
+            assert!(matches!(told, Some(SpawnError::ProgramNotFound { .. })), "{place}: {error}");
+        }
     });
     assert!(is_childless());
     assert_eq!(open_descriptors(), before);

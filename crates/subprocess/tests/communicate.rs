@@ -128,6 +128,33 @@ fn a_communicate_that_is_dropped_loses_nothing() {
     });
 }
 
+// whenever it is dropped
+#[test]
+fn a_communicate_that_is_dropped_after_each_poll_comes_to_the_end() {
+    run(async {
+        for (command, expected) in [
+            ("head -c 200000 /dev/zero; head -c 200000 /dev/zero >&2; cat", (500_000, 200_000)),
+            ("exec 0<&-; head -c 200000 /dev/zero; echo wrong >&2", (200_000, 6)),
+            ("head -c 200000 /dev/zero", (200_000, 0)),
+        ] {
+            for limit in [500_000, usize::MAX] {
+                let mut process =
+                    piped(create_subprocess_shell(command)).limit(1000).await.unwrap();
+                let input = Bytes::from(vec![b'x'; 300_000]);
+                let output = loop {
+                    let gathering = process.communicate(input.clone()).limit(limit);
+                    if let Some(output) = poll_once(&mut gathering.into_future()).await {
+                        break output.expect("it ends");
+                    }
+                    turns(1).await;
+                };
+                let came = (output.stdout.expect("piped").len(), output.stderr.unwrap().len());
+                assert_eq!(came, expected, "{command}");
+            }
+        }
+    });
+}
+
 #[test]
 fn an_input_that_has_begun_is_fed_to_its_end_though_the_future_is_dropped() {
     run(async {

@@ -119,6 +119,68 @@ fn a_callback_that_fails_ends_its_child() {
     });
 }
 
+/// What is done in a callback when it has set another protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Return,
+    Close,
+    Fail,
+    Panic,
+}
+
+// the two together are told what one would be
+#[test]
+fn another_protocol_may_be_set_in_each_callback_however_it_ends() {
+    run(async {
+        let _reports = keep_reports();
+        type Is = fn(&Told) -> bool;
+        let is: [Is; 6] = [
+            |told| *told == Told::Made,
+            |told| matches!(told, Told::Data(..)),
+            |told| matches!(told, Told::PipeLost(..)),
+            |told| matches!(told, Told::Exited(_)),
+            |told| matches!(told, Told::Paused(_) | Told::Resumed(_)),
+            |told| matches!(told, Told::Lost(_)),
+        ];
+        for is in is {
+            for then in [Then::Return, Then::Close, Then::Fail, Then::Panic] {
+                let second = Rc::new(RefCell::new(None));
+                let keep = second.clone();
+                let recorder = Recorder::new().on(move |transport, told| {
+                    if !is(told) {
+                        return Ok(());
+                    }
+                    let recorder = Recorder::new();
+                    *keep.borrow_mut() = Some(recorder.log());
+                    transport.set_protocol(recorder);
+                    match then {
+                        Then::Return => {}
+                        Then::Close => transport.close(),
+                        Then::Fail => return Err(io::Error::other("on purpose")),
+                        Then::Panic => panic!("on purpose"),
+                    }
+                    Ok(())
+                });
+                let command = "echo hello; head -c 1048576 >/dev/null; exit 3";
+                let (builder, first) = shell_with(recorder, command);
+                if let Ok(transport) = builder.await {
+                    transport.stdin().expect("piped").write(&vec![b'x'; 1 << 20]);
+                    transport.closed().await;
+                }
+                until(|| first.has(&Told::Dropped)).await;
+                let second = second.borrow_mut().take().expect("another protocol");
+                until(|| second.has(&Told::Dropped)).await;
+                let count = |is: &dyn Fn(&Told) -> bool| first.count(is) + second.count(is);
+                let told = || format!("{then:?} {:?} {:?}", first.told(), second.told());
+                assert_eq!(count(&|told| *told == Told::Made), 1, "{}", told());
+                assert_eq!(count(&|told| matches!(told, Told::PipeLost(..))), 3, "{}", told());
+                assert_eq!(count(&|told| matches!(told, Told::Exited(_))), 1, "{}", told());
+                assert_eq!(count(&|told| matches!(told, Told::Lost(_))), 1, "{}", told());
+            }
+        }
+    });
+}
+
 #[test]
 fn an_error_of_the_system_is_the_cause_and_not_reported() {
     run(async {

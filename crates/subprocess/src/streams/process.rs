@@ -30,8 +30,9 @@ use crate::{SendSignalError, SubprocessTransport, SubprocessWait};
 /// # Dropping it
 ///
 /// That drops the streams that were not taken, so the child finds its input at the end and its outputs closed. It runs on
-/// unless [`kill_on_drop`](crate::CreateSubprocess::kill_on_drop) was asked for, and the loop reaps it: it never becomes a
-/// zombie. When the loop ends, its children are killed.
+/// unless [`kill_on_drop`](crate::CreateSubprocess::kill_on_drop) was asked for, and the loop reaps it: it never stays a
+/// zombie, but for the leader of a process group, which is one until its pipes have ended too. When the loop ends, its
+/// children are killed.
 ///
 /// # Examples
 ///

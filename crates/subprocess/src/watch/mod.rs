@@ -114,9 +114,12 @@ impl Watch {
             options |= WaitIdOptions::NOWAIT;
         }
         let collected = self.wait(options);
-        if !keep && !matches!(collected, Ok(None)) {
-            self.reaped.set(true);
-        }
+        // By somebody else too: its number is not to be waited for once more, since it may be that of another child.
+        let reaped = match collected {
+            Ok(ended) => ended.is_some() && !keep,
+            Err(_) => true,
+        };
+        self.reaped.set(reaped);
         Ok(collected?.map(|status| exit_status(&status)))
     }
 
@@ -176,8 +179,10 @@ impl Watch {
                 let wait = move || {
                     let _reaped = thread::wait(pid, WaitIdOptions::EXITED);
                 };
-                let _no_more_threads =
+                let reaper =
                     std::thread::Builder::new().name("tidegate-reap".to_owned()).spawn(wait);
+                // One owner reaps: the thread, if there is one.
+                self.reaped.set(reaper.is_ok());
                 None
             }
             collected => collected.ok().flatten(),
