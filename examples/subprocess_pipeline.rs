@@ -1,4 +1,4 @@
-//! `seq | sort | head` by hand, with back-pressure: `cargo run --example subprocess_pipeline [LINES]`.
+//! `seq | sort | head` by hand, with back-pressure: `cargo run --example subprocess_pipeline -- [LINES]`.
 //!
 //! Each child's output is carried to the next one's input. A child that does not keep up makes the one before it wait,
 //! and one that has seen enough, as `head` has, ends the ones before it. So no more than a few hundred KiB are ever in

@@ -69,7 +69,10 @@ impl fmt::Display for SpawnArgumentError {
                 f.write_str("only standard error can be joined to standard output")
             }
             SpawnArgumentError::PassedNumber { number } => {
-                write!(f, "a descriptor cannot be passed with the number {number}")
+                write!(
+                    f,
+                    "a descriptor cannot be passed with the number {number}: it has to be 3 or above"
+                )
             }
             SpawnArgumentError::PassedTwice { number } => {
                 write!(f, "two descriptors are to be passed with the number {number}")

@@ -21,8 +21,8 @@ use crate::{SpawnArgumentError, SpawnError, Spawning, SubprocessFactory, Subproc
 ///
 /// The answer is a builder: add arguments and options, then await it. It resolves to the
 /// [transport](crate::SubprocessTransport) when the child runs, its pipes stand, and the protocol's `connection_made` has
-/// returned. `program` is looked for in `PATH` unless there is a slash in it. All three standard streams are pipes
-/// unless chosen otherwise.
+/// returned. `program` is looked for in `PATH` unless there is a slash in it; it is a name and no command line. All
+/// three standard streams are pipes unless chosen otherwise.
 ///
 /// The child starts with no signal blocked, and with SIGPIPE doing what it does by default, though Rust programs ignore
 /// it. Signals that a handler is set for are the system's again. What this process ignores the child ignores, as is

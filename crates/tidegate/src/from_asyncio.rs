@@ -13,8 +13,8 @@
 //! | `loop.call_soon`, `call_later`, `call_at` | the same on [`LoopHandle`](crate::LoopHandle) |
 //! | `loop.call_soon_threadsafe` | [`Remote::call_soon_threadsafe`](crate::Remote), from [`LoopHandle::remote`](crate::LoopHandle::remote) |
 //! | `asyncio.Handle`, `TimerHandle` | [`Handle`](crate::Handle), [`TimerHandle`](crate::TimerHandle) |
-//! | `asyncio.create_task`, `asyncio.Task` | [`spawn`](crate::spawn), [`JoinHandle`](crate::JoinHandle) |
-//! | `asyncio.sleep`, `asyncio.timeout`, `wait_for` | [`sleep`](crate::sleep), [`timeout`](crate::timeout) |
+//! | `asyncio.create_task`, `asyncio.Task` | [`spawn`](crate::spawn), whose answer is a `Result`, as there may be no loop: `spawn(..)?.await?`; [`JoinHandle`](crate::JoinHandle) |
+//! | `asyncio.sleep`, `asyncio.timeout`, `wait_for` | [`sleep`](crate::sleep), [`timeout`](crate::timeout), which takes the time first and then the future: `timeout(limit, process.wait())` |
 //! | `loop.create_future` | [`create_future`](crate::create_future) |
 //! | `loop.run_in_executor`, `shutdown_default_executor` | the same on [`LoopHandle`](crate::LoopHandle) |
 //! | `loop.getaddrinfo`, `getnameinfo` | the same on [`LoopHandle`](crate::LoopHandle) |
@@ -34,7 +34,7 @@
 //! | `transport.get_extra_info("pipe")` | [`Pipe`](crate::Pipe) by type, and [`with_socket`](crate::Transport::with_socket) for the descriptor |
 //! | `loop.create_datagram_endpoint`, `asyncio.DatagramProtocol`, `DatagramTransport` | `create_datagram_endpoint`, `DatagramProtocol`, `DatagramTransport`, with the feature `datagram`; also in [`transports`](crate::transports) and [`protocols`](crate::protocols); for tasks `open_datagram` |
 //! | `asyncio.create_subprocess_exec`, `create_subprocess_shell` | `create_subprocess_exec`, `create_subprocess_shell`, with the feature `subprocess`, as everything of children |
-//! | `asyncio.subprocess.Process`: `stdin`, `stdout`, `stderr`, `pid`, `returncode`, `wait`, `communicate`, `send_signal`, `terminate`, `kill` | the same on `Process`; `communicate` has a `limit`, and answers a `ProcessOutput` |
+//! | `asyncio.subprocess.Process`: `stdin`, `stdout`, `stderr`, `pid`, `returncode`, `wait`, `communicate`, `send_signal`, `terminate`, `kill` | the same on `Process`; `communicate` has a `limit`, and answers a `ProcessOutput`; no input is `communicate("")`, and an input needs `stdin(Stdio::Pipe)` |
 //! | `asyncio.subprocess.PIPE`, `STDOUT`, `DEVNULL`; none | `Stdio::Pipe`, `Stdio::Stdout`, `Stdio::Null`; `Stdio::Inherit` |
 //! | `env=`, `cwd=`, `start_new_session=`, `process_group=`, `pass_fds=`, `executable=`, `user=`, `group=`, `umask=` | `env_clear` and `envs`, `current_dir`, `start_new_session`, `process_group`, `pass_fd`, `arg0`, `uid`, `gid`, `umask` on the builder |
 //! | `loop.subprocess_exec`, `subprocess_shell` | `subprocess_exec`, `subprocess_shell` |
@@ -61,7 +61,7 @@
 //! | `transport.get_extra_info("peername")` | [`Transport::peername`](crate::Transport::peername), or [`get_extra_info`](crate::Transport::get_extra_info) by type |
 //! | `ssl=`, of `create_connection`, `open_connection` and their kin | `.tls(client, name)` on the builder, by `tls::ClientTls`; everything of TLS comes with the feature `tls` or `tls-ring` |
 //! | `ssl=`, of `create_server`, `start_server`, `connect_accepted_socket` and their kin | `.tls(server)` on the builder, by `tls::ServerTls` |
-//! | `server_hostname=` | the `name` of `.tls(client, name)`; an empty one stands for the host |
+//! | `server_hostname=` | the `name` of `.tls(client, name)`; an empty one stands for the host, except with `start_tls` |
 //! | `ssl_handshake_timeout=`, `ssl_shutdown_timeout=` | `handshake_timeout` and `shutdown_timeout`, of `tls::ClientBuilder`, `tls::ServerBuilder` and, for `start_tls`, `tls::Upgrade` |
 //! | `loop.start_tls(transport, protocol, sslcontext, server_side=)` | `tls::start_tls(&transport, &server)`, `tls::start_tls(&transport, (&client, name))`; the protocol stays, and which side it is says the type |
 //! | `ssl.SSLContext` | `tls::Client`, `tls::Server`; ready-made ones of rustls by `from_config` |
@@ -77,14 +77,15 @@
 //! | `SSLContext.keylog_filename`, `SSLKEYLOGFILE` | `key_log_file` of both builders |
 //! | `SSLContext.options` with `OP_NO_TICKET`, `num_tickets`, `SSLObject.session` | `resumption` of both builders, and `session_tickets` of a server's |
 //! | `get_extra_info("sslcontext")` | `tls::TlsConfig` by type, at once |
-//! | `get_extra_info("cipher")`, `"peercert"`, `"compression"` | `tls::Cipher`, `tls::PeerCertificates`, `tls::Compression` (there never is any) by type, once the handshake is done |
+//! | `get_extra_info("cipher")`, `"peercert"`, `"compression"` | `tls::Cipher`, `tls::PeerCertificates`, `tls::Compression` (there never is any) by type, once the handshake is done; certificates in DER, as of `getpeercert(binary_form=True)` |
 //! | `get_extra_info("ssl_object")` | what one asks it for, by type: `tls::Alpn` for `selected_alpn_protocol`, `tls::TlsName` for `server_hostname`, `tls::SessionReused` for `session_reused` |
 //! | `ssl.SSLError` | `tls::TlsError`, inside of the `io::Error`: `TlsError::of(&error)` |
 //! | `ssl.SSLCertVerificationError` | `tls::TlsError::Certificate` with a `tls::CertificateProblem` |
 //! | keyword arguments | methods of the builder that a function such as [`create_server`](crate::create_server) returns, before `.await` |
 //!
 //! What asyncio has beside its networking is not here: for `gather`, `wait`, queues, locks and events take any crate
-//! that asks for no runtime of its own, such as `futures-lite` or `async-channel`. Tasks may be woken from any
+//! that asks for no runtime of its own, such as `futures-lite` or `async-channel`. (A few at a time, as with a
+//! `Semaphore`: so many tasks take their work from one queue; see the example `run_many`.) Tasks may be woken from any
 //! thread, so a channel is also how a thread hands a value to a task.
 //!
 //! A builder is an `IntoFuture`: `.await` it, or write `.into_future()` where a future is asked for.
@@ -139,7 +140,7 @@
 //! | a transport of a child that is dropped kills it | it runs on, unless `kill_on_drop` was asked for, and is reaped | handles are shares |
 //! | a child inherits no descriptor | none for which close-on-exec is set, as it is for all of the standard library's and ours | there is no need to close what cannot be inherited |
 //! | what `communicate` has read is lost when it is cancelled | it is in the readers, and another call goes on | nothing is lost silently |
-//! | `communicate` gathers without a bound | up to its `limit` | memory |
+//! | `communicate` gathers without a bound | the same, unless its `limit` is set | memory |
 //! | a signal goes to a number, which may be somebody else's by then | to the child itself, by its descriptor or before it is reaped | the right one |
 //! | cancelling | dropping: what is synchronous is done at once, the loop finishes the rest | Rust |
 //! | dropping an unclosed transport closes it | dropping a handle does nothing: the loop owns the transport; only the last share of a [`StreamWriter`](crate::StreamWriter) closes | handles are shares |

@@ -10,8 +10,9 @@ use tidegate_protocols::Cause;
 
 /// Why a TLS connection could not be opened, or was lost.
 ///
-/// It is found inside of the [`io::Error`] that says so. The asyncio counterparts are `ssl.SSLError` and
-/// `ssl.SSLCertVerificationError`; as there, nothing of it is reported to the exception handler.
+/// It is found inside of the [`io::Error`] that says so, by [`TlsError::of`]. A protocol's
+/// [`Cause`](tidegate_protocols::Cause) is such an error too: `TlsError::of(&cause)`. The asyncio counterparts are
+/// `ssl.SSLError` and `ssl.SSLCertVerificationError`; as there, nothing of it is reported to the exception handler.
 ///
 /// ```
 /// use tidegate_tls::{CertificateProblem, TlsError};
@@ -25,13 +26,15 @@ use tidegate_protocols::Cause;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The peer has sent a fatal alert: it will not go on.
+    /// The peer has sent a fatal alert: it will not go on. What it did not like, such as this end's certificate, is told
+    /// there in full, and here by the alert alone.
     Alert(Alert),
     /// The peer's certificate is not accepted; the text says more.
     Certificate(CertificateProblem, String),
     /// What came is no TLS: the peer speaks something else, in clear perhaps.
     NotTls,
-    /// The two ends have nothing in common: no version, no cipher, no protocol; the text says what.
+    /// The two ends have nothing in common: no version, no cipher, no protocol; the text says what. The end that finds
+    /// it out is told this, which is the server as a rule; the other one is told an [`Alert`](TlsError::Alert).
     NothingInCommon(String),
     /// The peer does not keep to the protocol, or somebody has tampered with what it sent; the text says how.
     Protocol(String),
@@ -77,11 +80,13 @@ pub enum CertificateProblem {
     NotYetValid,
     /// It is for other names.
     WrongName,
-    /// Nobody who is trusted has signed it.
+    /// Nobody who is trusted has signed it. (If somebody who is trusted has the same name and another key, as test
+    /// authorities often do, it is [`Other`](CertificateProblem::Other), a bad signature.)
     UnknownIssuer,
     /// It was revoked.
     Revoked,
-    /// The peer was to show one, and has not.
+    /// The peer was to show one, and has not. Servers are told this; the client is told an
+    /// [`Alert`](TlsError::Alert), `certificate_required` with TLS 1.3.
     Missing,
     /// Anything else.
     Other,
@@ -152,7 +157,7 @@ impl From<rustls::Error> for TlsError {
         match error {
             From::AlertReceived(alert) => TlsError::Alert(Alert(u8::from(alert))),
             From::InvalidCertificate(problem) => {
-                TlsError::Certificate(CertificateProblem::of(&problem), problem.to_string())
+                TlsError::Certificate(CertificateProblem::of(&problem), explained(&problem))
             }
             From::NoCertificatesPresented => {
                 TlsError::Certificate(CertificateProblem::Missing, "it has shown none".to_owned())
@@ -166,6 +171,18 @@ impl From<rustls::Error> for TlsError {
             error => TlsError::Protocol(error.to_string()),
         }
     }
+}
+
+/// The problem in words, where rustls has only a name for it that calls for some.
+fn explained(problem: &CertificateError) -> String {
+    let words = match problem {
+        CertificateError::UnknownIssuer => "nobody who is trusted has signed it",
+        CertificateError::BadSignature => {
+            "a signature is not by the key it should be by; a trusted issuer may have the same name and another key"
+        }
+        _ => return problem.to_string(),
+    };
+    format!("{problem}: {words}")
 }
 
 impl CertificateProblem {

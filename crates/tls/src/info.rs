@@ -68,6 +68,9 @@ impl Cipher {
 ///
 /// A client has that of its server. A server has one if it asks for certificates and the client has shown some; asyncio
 /// answers `{}` otherwise, and here there is none.
+///
+/// It is `getpeercert(binary_form=True)`: the certificates as they are, for a crate that looks into them, such as
+/// `x509-parser`. Nothing here takes them apart into names and dates.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PeerCertificates(Rc<[Vec<u8>]>);
 

@@ -40,7 +40,8 @@ pub trait ClientTls: Connects {
     /// # Errors
     ///
     /// The builder answers, before it connects, that `name` is no name; and, when the handshake fails, a
-    /// [`TlsError`](crate::TlsError) inside of an [`io::Error`].
+    /// [`TlsError`](crate::TlsError) inside of an [`io::Error`]. A server that refuses this client's certificate, or
+    /// misses one, says so only later with TLS 1.3: the first read fails then, or `connection_lost` has the cause.
     fn tls(self, client: Client, name: &str) -> Self {
         self.layer(ClientLayer::new(client, name))
     }

@@ -32,7 +32,10 @@ use crate::session::Session;
 /// connection: `connection_lost` is given the same [`TlsError`](crate::TlsError).
 ///
 /// Bytes of the peer's that came along with its last word in clear are a danger: who is between the two could have put
-/// them there. Tell of them by [`Upgrade::unread`], and they are an error.
+/// them there. Tell of them by [`Upgrade::unread`], and they are an error. A callback that hands that error on with `?`
+/// ends the connection, which is reported as that of any callback; what it wrote before is still sent.
+///
+/// The name must be given: an empty one does not stand for a host here, since nobody knows which one was meant.
 ///
 /// The asyncio counterparts are `loop.start_tls()`, which answers a new transport and leaves the old one broken.
 ///
@@ -274,6 +277,19 @@ impl fmt::Debug for StartTls {
 }
 
 /// Why a connection could not begin to go on in TLS. Nothing has happened then.
+///
+/// It becomes an [`io::Error`] with `?`, and is inside of the one that `start_tls` of a stream's writer answers:
+///
+/// ```
+/// use tidegate_tls::StartTlsError;
+///
+/// /// Whether somebody may have put bytes there.
+/// fn is_injection(error: &std::io::Error) -> bool {
+///     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+///     matches!(inner, Some(StartTlsError::Unread(_)))
+/// }
+/// # assert!(is_injection(&StartTlsError::Unread(6).into()));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartTlsError {
@@ -281,7 +297,7 @@ pub enum StartTlsError {
     Unread(usize),
     /// The connection is closing or lost, or one of its directions has ended.
     Closing,
-    /// The name of the server is no name, or rustls will not have the configuration.
+    /// The name of the server is no name or empty, or rustls will not have the configuration.
     Config(io::Error),
     /// There is no running loop.
     Loop(LoopError),
@@ -297,7 +313,7 @@ impl fmt::Display for StartTlsError {
             StartTlsError::Closing => {
                 f.write_str("TLS cannot be started: the transport is closing")
             }
-            StartTlsError::Config(_) => f.write_str("TLS cannot be started"),
+            StartTlsError::Config(error) => write!(f, "TLS cannot be started: {error}"),
             StartTlsError::Loop(error) => error.fmt(f),
         }
     }

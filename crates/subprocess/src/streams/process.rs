@@ -137,7 +137,8 @@ impl Process {
     /// The answer is a builder: await it, after setting a [`limit`](Communicate::limit) if need be. `input` is anything
     /// that [`Bytes`] are made of: nothing (`""`), a text that is compiled in, a `Vec<u8>`, a `String`.
     ///
-    /// An input that is not piped, or was taken out, is fed nothing; outputs likewise are gathered if they are here.
+    /// An input that is not piped, or was taken out, is fed nothing, and what was to be fed is dropped: ask for the
+    /// streams by `stdin(Stdio::Pipe)` and its like. Outputs likewise are gathered if they are here.
     /// What was read before is not gathered again, and a second call gathers nothing. A child that does not read all of
     /// its input is fine. One that has a grandchild which keeps an output open is waited for until that is closed.
     ///

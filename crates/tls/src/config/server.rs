@@ -206,6 +206,9 @@ impl ServerBuilder {
     ///
     /// It may be called again to trust more of them.
     ///
+    /// With TLS 1.3 a client is done before the server has looked at its certificate. So one that is refused has
+    /// connected all the same, and is told by its first read or drain.
+    ///
     /// The asyncio counterparts are `SSLContext.verify_mode = ssl.CERT_REQUIRED` and `load_verify_locations`.
     pub fn client_certificates_required(mut self, roots: impl Into<Roots>) -> ServerBuilder {
         self.client_roots.push(roots.into());
