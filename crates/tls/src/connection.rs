@@ -155,7 +155,7 @@ impl Tls {
 
     /// Whether it stands on something already.
     pub(crate) fn stands(&self) -> bool {
-        self.below.borrow().is_some()
+        self.below.get().is_some()
     }
 
     /// Begins the handshake.
