@@ -22,6 +22,7 @@ use tls::{ClientTls, TlsError};
 
 /// Prints the status line and the headers that a web server answers with.
 #[derive(Parser)]
+#[command(name = "http_headers")]
 struct Arguments {
     /// What to ask for: http://HOST[:PORT][/PATH][?QUERY], or the same with https.
     url: Url,

@@ -1,4 +1,5 @@
 //! Many commands, a few at a time: `cargo run --example run_many -- [--jobs N] [COMMAND...]`.
+//!
 //! (Without the `--` before it, `--jobs` is one of cargo's.)
 //!
 //! What a command prints is shown when it has ended, and a line on standard error tells how far everything is. It ends
