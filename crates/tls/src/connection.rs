@@ -30,7 +30,7 @@ pub(crate) struct Tls {
     enlisted: Cell<bool>,
     /// `connection_made` was called, here or before `start_tls`.
     pub(crate) greeted: Cell<bool>,
-    /// What comes with the end of the handshake is for a later callback: `start_tls` returns first.
+    /// What comes with the end of the handshake is for a later callback: whoever waits for `start_tls` goes on first.
     pub(crate) greets_later: Cell<bool>,
     /// What was received before `start_tls` is still to be looked at.
     pub(crate) head_start: Cell<bool>,
@@ -395,9 +395,11 @@ impl Deferred for Tls {
     }
 }
 
-/// A connection queues itself when somebody looked at its protocol just when a callback was due.
+/// A connection queues itself when somebody looked at its protocol just when a callback was due, and when a handshake
+/// is done for which somebody waits.
 impl Queued for Tls {
     fn run(self: Rc<Self>) {
+        self.greets_later.set(false);
         self.catch_up();
     }
 

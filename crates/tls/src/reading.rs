@@ -103,6 +103,10 @@ impl Tls {
         if let Some(gate) = self.take_gate() {
             gate.open(&face);
         }
+        if self.greets_later.get() {
+            // asyncio hands the data on in the same step; uvloop lets whoever called start_tls go first, as here.
+            self.queue_again();
+        }
         Ok(())
     }
 
@@ -127,12 +131,6 @@ impl Tls {
         if self.has_undelivered() {
             self.keep_plain(plain);
             return self.go_on();
-        }
-        if self.greets_later.replace(false) {
-            // asyncio hands it on in the same step; uvloop lets whoever called start_tls go first, as here.
-            self.keep_plain(plain);
-            self.enlist();
-            return Ok(());
         }
         let mut at = 0;
         let delivered = self.deliver(plain, &mut at);
@@ -288,6 +286,7 @@ impl Tls {
     fn is_flowing(&self) -> bool {
         self.life.get() == Life::Open
             && self.reading.get() == Reading::Flowing
+            && !self.greets_later.get()
             && !self.turn_is_taken()
     }
 

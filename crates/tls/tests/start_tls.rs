@@ -430,3 +430,38 @@ fn it_starts_before_connection_made() {
         heard.assert(&[Event::Made, Event::data("hello"), Event::Eof, Event::Lost(None)]);
     });
 }
+
+// TLS-10: also if they come in one read with the end of the handshake
+#[test]
+fn the_caller_goes_on_before_data_that_came_with_the_end_of_the_handshake() {
+    jumping(async {
+        let tls = Both::new();
+        let peer = Peer::client(&tls);
+        peer.hold();
+        let right = Recorder::new();
+        let log = right.log();
+        let (left, _line) = line(PairOptions::default(), right, peer.protocol());
+        left.log.made().await;
+        let started = as_server(&tls, &left);
+        let note = log.clone();
+        let waiting = spawn(async move {
+            started.await.expect("a handshake");
+            note.note("the caller goes on");
+        });
+        peer.secure();
+        peer.transport().write(&peer.unsent());
+        // The server's flight is here when the client wants to answer it.
+        let mut last = Vec::new();
+        until(|| {
+            last.extend(peer.unsent());
+            last.len() > 20
+        })
+        .await;
+        last.extend(peer.records(b"data"));
+        peer.transport().write(&last);
+        log.received_at_least(4).await;
+        waiting.expect("a task").await.expect("it goes on");
+        log.assert(&[Event::Made, Event::note("the caller goes on"), Event::data("data")]);
+        left.abort();
+    });
+}

@@ -291,6 +291,11 @@ impl Peer {
         }))
     }
 
+    /// From now on it sends nothing by itself.
+    pub(crate) fn hold(&self) {
+        self.0.held.set(true);
+    }
+
     /// The protocol that stands for it.
     pub(crate) fn protocol(&self) -> PeerProtocol {
         PeerProtocol(self.clone())
