@@ -80,11 +80,14 @@ pub enum CertificateProblem {
     NotYetValid,
     /// It is for other names.
     WrongName,
-    /// Nobody who is trusted has signed it. (If somebody who is trusted has the same name and another key, as test
-    /// authorities often do, it is [`Other`](CertificateProblem::Other), a bad signature.)
+    /// Nobody who is trusted has signed it. If somebody who is trusted has the same name and another key, as test
+    /// authorities often do, it is a [bad signature](CertificateProblem::BadSignature).
     UnknownIssuer,
     /// It was revoked.
     Revoked,
+    /// Its signature is not that of who is said to have signed it: somebody unknown has the name of somebody who is
+    /// trusted.
+    BadSignature,
     /// The peer was to show one, and has not. Servers are told this; the client is told an
     /// [`Alert`](TlsError::Alert), `certificate_required` with TLS 1.3.
     Missing,
@@ -196,6 +199,7 @@ impl CertificateProblem {
             }
             From::UnknownIssuer => CertificateProblem::UnknownIssuer,
             From::Revoked => CertificateProblem::Revoked,
+            From::BadSignature => CertificateProblem::BadSignature,
             _ => CertificateProblem::Other,
         }
     }
