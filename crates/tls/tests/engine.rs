@@ -140,7 +140,7 @@ async fn converse(authority: &Authority, options: PairOptions, moves: [Vec<Move>
         log.until(|log| log.has(Callback::EofReceived)).await;
         end.close();
     }
-    for (log, sent) in logs.iter().zip(sent.borrow().iter().rev()) {
+    for (log, sent) in logs.iter().zip(sent.take().iter().rev()) {
         log.lost().await;
         log.assert_complete();
         assert!(log.cause().is_none());

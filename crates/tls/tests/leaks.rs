@@ -65,7 +65,7 @@ fn a_server_goes_on_beside_bad_peers() {
             }
             // TLS-17: protocols were made, and none was called.
             assert_eq!(logs.borrow().len(), 1 + bad.len());
-            for log in &logs.borrow()[1..] {
+            for log in &logs.take()[1..] {
                 log.until(Log::is_abandoned).await;
                 log.assert(&[]);
             }
