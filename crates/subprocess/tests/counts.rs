@@ -16,9 +16,8 @@ use support::{Count, Idle, exec, inner, is_childless, until};
 /// The threads that wait for a child, where the system tells. Those of other tests come and go.
 fn threads() -> usize {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else { return 0 };
-    let name = |task: io::Result<fs::DirEntry>| {
-        fs::read_to_string(task.ok()?.path().join("comm")).ok()
-    };
+    let name =
+        |task: io::Result<fs::DirEntry>| fs::read_to_string(task.ok()?.path().join("comm")).ok();
     tasks.filter_map(name).filter(|name| name.starts_with("tidegate-wait")).count()
 }
 

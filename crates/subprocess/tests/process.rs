@@ -293,6 +293,8 @@ fn a_process_with_kill_on_drop_is_killed_and_reaped() {
 
 #[test]
 fn a_reader_that_is_dropped_closes_its_pipe_alone() {
+    // A child of another test has our end too, until it becomes its program.
+    let _alone = alone();
     run(async {
         let command = "trap '' PIPE; read line; echo out 2>/dev/null || echo broken >&2";
         let mut process = shell(command).await;
