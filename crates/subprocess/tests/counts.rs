@@ -13,11 +13,12 @@ use tidegate_testkit::{alone, open_descriptors, run};
 mod support;
 use support::{Count, Idle, exec, inner, is_childless, until};
 
-/// Our threads in this process, where the system tells: those of other tests come and go as they like.
+/// The threads that wait for a child, where the system tells. Those of other tests come and go.
 fn threads() -> usize {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else { return 0 };
-    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|name| name.starts_with("tidegate")).count()
+    let name =
+        |task: io::Result<fs::DirEntry>| fs::read_to_string(task.ok()?.path().join("comm")).ok();
+    tasks.filter_map(name).filter(|name| name.starts_with("tidegate-wait")).count()
 }
 
 #[test]
