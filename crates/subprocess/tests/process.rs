@@ -2,7 +2,6 @@
 
 #![cfg(not(windows))]
 
-use std::fs;
 use std::io::{self, PipeWriter};
 use std::os::unix::process::ExitStatusExt;
 
