@@ -56,6 +56,7 @@ pub use one_way::{ReadTransport, WriteTransport};
 pub use protocol::{AtEof, Protocol};
 pub use raise::Raise;
 pub use raw::{Change, RawTransport, TransportStatistics, WithProtocolError};
+pub use shares::share_is_borrowed;
 pub use slot::{Lent, Slot};
 pub use transport::{Closed, Flush, Transport, WeakTransport};
 pub use turn::{Turn, TurnError};

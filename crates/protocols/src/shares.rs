@@ -20,11 +20,11 @@ impl<P: Protocol + ?Sized> Protocol for Rc<RefCell<P>> {
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) -> io::Result<()> {
-        self.try_borrow_mut().map_err(|_| busy::<P>())?.data_received(transport, data)
+        self.try_borrow_mut().map_err(|_| share_is_borrowed::<P>())?.data_received(transport, data)
     }
 
     fn eof_received(&mut self, transport: &Transport) -> io::Result<AtEof> {
-        self.try_borrow_mut().map_err(|_| busy::<P>())?.eof_received(transport)
+        self.try_borrow_mut().map_err(|_| share_is_borrowed::<P>())?.eof_received(transport)
     }
 
     fn pause_writing(&mut self, transport: &Transport) {
@@ -43,17 +43,19 @@ impl<P: Protocol + ?Sized> Protocol for Rc<RefCell<P>> {
         match self.try_borrow_mut() {
             Ok(mut protocol) => protocol.connection_lost(transport, cause),
             // There is nothing left to fail: the transport reports this as it does a panic.
-            Err(_) => resume_unwind(Box::new(busy::<P>().to_string())),
+            Err(_) => resume_unwind(Box::new(share_is_borrowed::<P>().to_string())),
         }
     }
 
     fn buffer_updated(&mut self, transport: &Transport, length: usize) -> io::Result<()> {
-        self.try_borrow_mut().map_err(|_| busy::<P>())?.buffer_updated(transport, length)
+        self.try_borrow_mut()
+            .map_err(|_| share_is_borrowed::<P>())?
+            .buffer_updated(transport, length)
     }
 
     // `get_buffer` cannot be forwarded through a `RefCell`; `receive`, which asks for it, can.
     fn receive(&mut self, transport: &Transport, incoming: &mut Incoming<'_>) -> io::Result<()> {
-        self.try_borrow_mut().map_err(|_| busy::<P>())?.receive(transport, incoming)
+        self.try_borrow_mut().map_err(|_| share_is_borrowed::<P>())?.receive(transport, incoming)
     }
 
     fn type_name(&self) -> &'static str {
@@ -64,7 +66,15 @@ impl<P: Protocol + ?Sized> Protocol for Rc<RefCell<P>> {
     }
 }
 
-pub(crate) fn busy<P: ?Sized>() -> io::Error {
+/// Why a callback of a shared protocol did not come: the share was borrowed.
+///
+/// For those who write a kind of protocol of their own, whose shares are to say the same.
+///
+/// ```
+/// let error = tidegate_protocols::share_is_borrowed::<String>();
+/// assert!(error.to_string().contains("the shared protocol alloc::string::String was borrowed"));
+/// ```
+pub fn share_is_borrowed<P: ?Sized>() -> io::Error {
     let name = type_name::<P>();
     io::Error::other(format!(
         "the shared protocol {name} was borrowed when its callback was due: \
@@ -77,7 +87,7 @@ fn ours<'a, P: ?Sized>(share: &'a Rc<RefCell<P>>, transport: &Transport) -> Opti
     match share.try_borrow_mut() {
         Ok(protocol) => Some(protocol),
         Err(_) => {
-            transport.fail(busy::<P>().into());
+            transport.fail(share_is_borrowed::<P>().into());
             None
         }
     }

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 
-use tidegate_protocols::Cause;
+use tidegate_protocols::{Cause, share_is_borrowed};
 
 use crate::{SubprocessProtocol, SubprocessTransport};
 
@@ -28,7 +28,9 @@ impl<P: SubprocessProtocol + ?Sized> SubprocessProtocol for Rc<RefCell<P>> {
         fd: RawFd,
         data: &[u8],
     ) -> io::Result<()> {
-        self.try_borrow_mut().map_err(|_| busy::<P>())?.pipe_data_received(transport, fd, data)
+        self.try_borrow_mut()
+            .map_err(|_| share_is_borrowed::<P>())?
+            .pipe_data_received(transport, fd, data)
     }
 
     fn pipe_connection_lost(
@@ -37,7 +39,9 @@ impl<P: SubprocessProtocol + ?Sized> SubprocessProtocol for Rc<RefCell<P>> {
         fd: RawFd,
         cause: Option<Cause>,
     ) -> io::Result<()> {
-        self.try_borrow_mut().map_err(|_| busy::<P>())?.pipe_connection_lost(transport, fd, cause)
+        self.try_borrow_mut()
+            .map_err(|_| share_is_borrowed::<P>())?
+            .pipe_connection_lost(transport, fd, cause)
     }
 
     fn pause_writing(&mut self, transport: &SubprocessTransport, fd: RawFd) {
@@ -53,14 +57,14 @@ impl<P: SubprocessProtocol + ?Sized> SubprocessProtocol for Rc<RefCell<P>> {
     }
 
     fn process_exited(&mut self, transport: &SubprocessTransport) -> io::Result<()> {
-        self.try_borrow_mut().map_err(|_| busy::<P>())?.process_exited(transport)
+        self.try_borrow_mut().map_err(|_| share_is_borrowed::<P>())?.process_exited(transport)
     }
 
     fn connection_lost(&mut self, transport: &SubprocessTransport, cause: Option<Cause>) {
         match self.try_borrow_mut() {
             Ok(mut protocol) => protocol.connection_lost(transport, cause),
             // There is nothing left to fail: the transport reports this as it does a panic.
-            Err(_) => resume_unwind(Box::new(busy::<P>().to_string())),
+            Err(_) => resume_unwind(Box::new(share_is_borrowed::<P>().to_string())),
         }
     }
 
@@ -72,14 +76,6 @@ impl<P: SubprocessProtocol + ?Sized> SubprocessProtocol for Rc<RefCell<P>> {
     }
 }
 
-fn busy<P: ?Sized>() -> io::Error {
-    let name = type_name::<P>();
-    io::Error::other(format!(
-        "the shared protocol {name} was borrowed when its callback was due: \
-         do not hold a borrow of it across an .await"
-    ))
-}
-
 /// The protocol of a share; if it is borrowed, the transport fails.
 fn ours<'a, P: ?Sized>(
     share: &'a Rc<RefCell<P>>,
@@ -88,7 +84,7 @@ fn ours<'a, P: ?Sized>(
     match share.try_borrow_mut() {
         Ok(protocol) => Some(protocol),
         Err(_) => {
-            transport.fail(busy::<P>().into());
+            transport.fail(share_is_borrowed::<P>().into());
             None
         }
     }

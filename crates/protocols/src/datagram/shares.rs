@@ -7,7 +7,7 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 
 use super::{DatagramProtocol, DatagramTransport};
-use crate::shares::busy;
+use crate::shares::share_is_borrowed;
 use crate::{Address, Cause};
 
 /// A share: whoever made the protocol keeps another and looks at it between callbacks.
@@ -28,7 +28,9 @@ impl<P: DatagramProtocol + ?Sized> DatagramProtocol for Rc<RefCell<P>> {
         data: &[u8],
         from: &Address,
     ) -> io::Result<()> {
-        self.try_borrow_mut().map_err(|_| busy::<P>())?.datagram_received(transport, data, from)
+        self.try_borrow_mut()
+            .map_err(|_| share_is_borrowed::<P>())?
+            .datagram_received(transport, data, from)
     }
 
     fn error_received(
@@ -36,7 +38,9 @@ impl<P: DatagramProtocol + ?Sized> DatagramProtocol for Rc<RefCell<P>> {
         transport: &DatagramTransport,
         error: io::Error,
     ) -> io::Result<()> {
-        self.try_borrow_mut().map_err(|_| busy::<P>())?.error_received(transport, error)
+        self.try_borrow_mut()
+            .map_err(|_| share_is_borrowed::<P>())?
+            .error_received(transport, error)
     }
 
     fn pause_writing(&mut self, transport: &DatagramTransport) {
@@ -55,7 +59,7 @@ impl<P: DatagramProtocol + ?Sized> DatagramProtocol for Rc<RefCell<P>> {
         match self.try_borrow_mut() {
             Ok(mut protocol) => protocol.connection_lost(transport, cause),
             // There is nothing left to fail: the transport reports this as it does a panic.
-            Err(_) => resume_unwind(Box::new(busy::<P>().to_string())),
+            Err(_) => resume_unwind(Box::new(share_is_borrowed::<P>().to_string())),
         }
     }
 
@@ -75,7 +79,7 @@ fn ours<'a, P: ?Sized>(
     match share.try_borrow_mut() {
         Ok(protocol) => Some(protocol),
         Err(_) => {
-            transport.fail(busy::<P>().into());
+            transport.fail(share_is_borrowed::<P>().into());
             None
         }
     }
