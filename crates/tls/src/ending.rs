@@ -146,12 +146,17 @@ impl Tls {
         if self.life.get().sends() {
             self.encrypt_waiting();
         }
+        self.end();
+        true
+    }
+
+    /// From now on nothing is received, and nothing of what waits is sent.
+    fn end(&self) {
         self.live(LifeEvent::End);
         self.reading.set(Reading::Ended);
         self.drop_undelivered();
         self.break_turn();
         self.drop_waiting();
-        true
     }
 
     /// The session cannot go on: the peer is sent an alert, if there is one, and then the connection ends.
@@ -160,11 +165,7 @@ impl Tls {
             return;
         }
         let cause = Cause::from(error);
-        self.live(LifeEvent::End);
-        self.reading.set(Reading::Ended);
-        self.drop_undelivered();
-        self.break_turn();
-        self.drop_waiting();
+        self.end();
         self.judge(cause.clone());
         if let Some(gate) = self.take_gate() {
             gate.fail(cause);

@@ -10,7 +10,7 @@ use tidegate_protocols::{Flow, Turn, TurnError, Waiter, Waiters};
 use crate::connection::Tls;
 use crate::lifecycle::{Life, Writing};
 use crate::scratch::Scratch;
-use crate::session::RECORD;
+use crate::writing::BATCH;
 
 /// A turn that is held.
 #[derive(Default)]
@@ -97,7 +97,7 @@ impl Turn for TlsTurn {
             self.held.waiters.register(waiter, context.waker());
             return Poll::Pending;
         }
-        let now = &data[..data.len().min(4 * RECORD)];
+        let now = &data[..data.len().min(BATCH)];
         let mut scratch = Scratch::take();
         let encrypted = match &mut *tls.session.borrow_mut() {
             Some(session) => session.encrypt(now, &mut scratch.out),

@@ -13,7 +13,7 @@ use crate::session::RECORD;
 
 /// How much plaintext is encrypted before it is given to the transport below; waiting bytes are encrypted at once when
 /// they reach this.
-const BATCH: usize = 4 * RECORD;
+pub(crate) const BATCH: usize = 4 * RECORD;
 
 impl Tls {
     /// Takes a piece: into the buffer while a step lasts, else straight to be encrypted.
