@@ -11,15 +11,7 @@ use tidegate_subprocess::{SpawnError, SpawnSubprocess, Stdio, subprocess_exec};
 use tidegate_testkit::{alone, open_descriptors, run};
 
 mod support;
-use support::{Count, Idle, exec, inner, is_childless, until};
-
-/// The threads that wait for a child, where the system tells. Those of other tests come and go.
-fn threads() -> usize {
-    let Ok(tasks) = fs::read_dir("/proc/self/task") else { return 0 };
-    let name =
-        |task: io::Result<fs::DirEntry>| fs::read_to_string(task.ok()?.path().join("comm")).ok();
-    tasks.filter_map(name).filter(|name| name.starts_with("tidegate-wait")).count()
-}
+use support::{Count, Idle, exec, inner, is_childless, threads, until};
 
 #[test]
 fn two_thousand_children_leave_nothing() {

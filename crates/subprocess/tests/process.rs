@@ -14,7 +14,7 @@ use tidegate_subprocess::{
 use tidegate_testkit::{alone, open_descriptors, run, watched};
 
 mod support;
-use support::{inner, is_childless, poll_once, turns, until};
+use support::{inner, is_childless, poll_once, threads, turns, until};
 
 fn piped(builder: CreateSubprocess) -> CreateSubprocess {
     builder.stdin(Stdio::Pipe).stdout(Stdio::Pipe).stderr(Stdio::Pipe)
@@ -345,15 +345,6 @@ fn a_loop_that_ends_takes_its_children_along() {
         assert!(is_childless());
         assert_eq!(open_descriptors(), before);
     });
-}
-
-/// The threads that wait for a child, where the system tells. Those of other tests come and go.
-fn threads() -> usize {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
-    let name = |task: io::Result<std::fs::DirEntry>| {
-        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
-    };
-    tasks.filter_map(name).filter(|name| name.starts_with("tidegate-wait")).count()
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
+use std::fs;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::RawFd;
@@ -236,6 +237,14 @@ pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Ou
         })
     })
     .await
+}
+
+/// The threads that wait for a child, where the system tells. Those of other tests come and go.
+pub(crate) fn threads() -> usize {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else { return 0 };
+    let name =
+        |task: io::Result<fs::DirEntry>| fs::read_to_string(task.ok()?.path().join("comm")).ok();
+    tasks.filter_map(name).filter(|name| name.starts_with("tidegate-wait")).count()
 }
 
 /// Whether this process has no child, not even a zombie.
