@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::process::{Pid, getpgid, getsid};
+use nix::unistd::{Pid, getpgid, getsid};
 use tempfile::{TempDir, tempfile};
 use tidegate_protocols::WriteLimits;
 use tidegate_subprocess::{Stdio, SubprocessTransport};
@@ -68,9 +68,12 @@ fn arguments_arrive_as_they_are() {
     });
 }
 
+/// Whether the child leads its group, and its session.
+///
+/// A leader in another process namespace, as a container has, is number 0: what is asked here must be able to say so.
 fn group_and_session(transport: &SubprocessTransport) -> (bool, bool) {
     let pid = Pid::from_raw(i32::try_from(transport.get_pid()).expect("a number"));
-    (getpgid(pid).ok() == pid, getsid(pid).ok() == pid)
+    (getpgid(Some(pid)) == Ok(pid), getsid(Some(pid)) == Ok(pid))
 }
 
 // start_new_session
