@@ -11,10 +11,11 @@ use tidegate_protocols::{
 };
 use tidegate_reactor::{Deferred, LoopHandle, OfferReason, Queued, Report, TimerHandle};
 
+use crate::error::TlsError;
 use crate::info::{Facts, TlsConfig};
 use crate::lifecycle::{Life, LifeEvent, PeerEnd, Reading, Writing};
 use crate::scratch::Scratch;
-use crate::session::Session;
+use crate::session::{Session, caught};
 use crate::turn::Held;
 
 /// One TLS connection. Every field that may hold a user's value is a cell that is taken, used and put back.
@@ -24,6 +25,8 @@ pub(crate) struct Tls {
     pub(crate) writing: Cell<Writing>,
     pub(crate) peer_end: Cell<PeerEnd>,
     pub(crate) owed: Cell<Owed>,
+    /// The session is out of its cell: it may be in a call of the user's.
+    at_work: Cell<bool>,
     /// One of the receiving callbacks is running; what it writes is encrypted when it returns.
     pub(crate) receiving: Cell<bool>,
     /// This is on the loop's list of what is done when the step ends.
@@ -41,7 +44,8 @@ pub(crate) struct Tls {
     me: Weak<Tls>,
     pub(crate) handle: LoopHandle,
     below: OnceCell<Transport>,
-    pub(crate) session: RefCell<Option<Session>>,
+    /// Out while it is [worked with](Tls::work); gone when the connection is lost.
+    session: Cell<Option<Session>>,
     pub(crate) slot: Slot<dyn Protocol>,
     /// The handle that the protocol's callbacks are given; gone when the connection is lost.
     face: Cell<Option<Transport>>,
@@ -100,6 +104,7 @@ impl Tls {
             writing: Cell::new(Writing::Open),
             peer_end: Cell::new(PeerEnd::Open),
             owed: Cell::new(Owed::Open),
+            at_work: Cell::new(false),
             receiving: Cell::new(false),
             enlisted: Cell::new(false),
             greeted: Cell::new(false),
@@ -110,7 +115,7 @@ impl Tls {
             me: me.clone(),
             handle,
             below: OnceCell::new(),
-            session: RefCell::new(Some(session)),
+            session: Cell::new(Some(session)),
             slot,
             face: Cell::new(None),
             plain: RefCell::new(WriteBuffer::new()),
@@ -164,14 +169,54 @@ impl Tls {
         self.update_reading();
         let mut scratch = Scratch::take();
         let buffers = &mut *scratch;
-        let begun = match &mut *self.session.borrow_mut() {
-            Some(session) => session.receive(&mut [], &mut buffers.plain, &mut buffers.out),
-            None => return,
-        };
+        let begun =
+            self.work(|session| session.receive(&mut [], &mut buffers.plain, &mut buffers.out));
         self.give_below(&mut scratch);
         if let Err(error) = begun {
             self.broken(error);
         }
+    }
+
+    /// Has the session do something.
+    ///
+    /// rustls calls code of the user's in the midst of it: verifiers, stores, key logs. Whatever comes back from there to
+    /// this connection finds the session [at work](Tls::is_at_work): what is written waits until it is back, and so does
+    /// what is to be said for a close. Whoever lets the session receive looks after that.
+    ///
+    /// # Errors
+    ///
+    /// What the session says; that code of the user's has panicked; that the connection is lost.
+    pub(crate) fn work<R>(
+        &self,
+        work: impl FnOnce(&mut Session) -> Result<R, TlsError>,
+    ) -> Result<R, TlsError> {
+        let Some(mut session) = self.session.take() else { return Err(TlsError::NotReady) };
+        self.at_work.set(true);
+        let done = caught(|| work(&mut session));
+        self.at_work.set(false);
+        if self.life.get() != Life::Lost {
+            self.session.set(Some(session));
+        }
+        done
+    }
+
+    /// Whether the session is out, and cannot be asked for anything.
+    #[inline]
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.at_work.get()
+    }
+
+    /// Looks at the session, if it is there. `look` is ours: it runs no code of the user's.
+    pub(crate) fn if_session<R: Default>(&self, look: impl FnOnce(&mut Session) -> R) -> R {
+        let Some(mut session) = self.session.take() else { return R::default() };
+        let answer = look(&mut session);
+        self.session.set(Some(session));
+        answer
+    }
+
+    /// Nothing is encrypted any more.
+    pub(crate) fn take_session(&self) -> Option<Session> {
+        self.session.take()
     }
 
     /// The transport below; a handle on this one exists only since that is known.
@@ -288,16 +333,20 @@ impl Tls {
         self.judge(cause.clone());
         self.abort_now();
         if !cause.is_os_error() {
-            let message = format!("Fatal error: protocol.{stage}() call failed.");
-            let mut report = Report::new(message).error(cause).transport(self.title());
-            if let Some(name) = self.slot.type_name() {
-                report = report.protocol(name);
-            }
-            if let Some(peer) = self.below().peername() {
-                report = report.peer(peer.to_string());
-            }
-            self.handle.call_exception_handler(report);
+            self.report(format!("Fatal error: protocol.{stage}() call failed."), cause);
         }
+    }
+
+    /// Tells the exception handler what has ended this connection.
+    pub(crate) fn report(&self, message: impl Into<String>, cause: Cause) {
+        let mut report = Report::new(message.into()).error(cause).transport(self.title());
+        if let Some(name) = self.slot.type_name() {
+            report = report.protocol(name);
+        }
+        if let Some(peer) = self.below().peername() {
+            report = report.peer(peer.to_string());
+        }
+        self.handle.call_exception_handler(report);
     }
 
     /// What reports call this connection.

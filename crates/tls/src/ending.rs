@@ -161,17 +161,20 @@ impl Tls {
 
     /// The session cannot go on: the peer is sent an alert, if there is one, and then the connection ends.
     pub(crate) fn broken(&self, error: TlsError) {
-        if self.life.get().is_over() {
-            return;
-        }
+        let panicked = matches!(error, TlsError::Panicked(_));
         let cause = Cause::from(error);
-        self.end();
-        self.judge(cause.clone());
-        if let Some(gate) = self.take_gate() {
-            gate.fail(cause);
+        if !self.life.get().is_over() {
+            self.end();
+            self.judge(cause.clone());
+            if let Some(gate) = self.take_gate() {
+                gate.fail(cause.clone());
+            }
+            self.start_shutdown_deadline();
+            self.below().close_lingering(ALERT_BYTES, ALERT_TIME);
         }
-        self.start_shutdown_deadline();
-        self.below().close_lingering(ALERT_BYTES, ALERT_TIME);
+        if panicked {
+            self.report("Fatal error: a callback of the TLS configuration failed.", cause);
+        }
     }
 
     /// The connection ends for this reason, whatever the transport below says; the first one counts.
@@ -253,13 +256,14 @@ impl Tls {
         self.paused_since.set(None);
         drop(self.take_gate());
         drop(self.rest.take());
-        let session = self.session.borrow_mut().take();
-        drop(session);
+        let session = self.take_session();
         let face = self.take_face();
         let emptied = self.slot.empty();
         self.flushed.wake_all();
         self.closed.wake_all();
         drop(face);
+        // Last of all, since it may hold what is the user's, whose destructor may panic.
+        drop(session);
         if let Err(payload) = emptied
             && !std::thread::panicking()
         {

@@ -52,6 +52,9 @@ pub enum TlsError {
     Truncated,
     /// It was closed here before the handshake was done, with bytes waiting that were written since.
     ClosedInHandshake,
+    /// Code that the configuration brought along has panicked: a verifier, a choice of certificates, a store of sessions,
+    /// a key log. The text says how. It ends this connection alone, and unlike the others it is reported.
+    Panicked(String),
 }
 
 impl TlsError {
@@ -232,6 +235,7 @@ impl fmt::Display for TlsError {
             TlsError::ClosedInHandshake => f.write_str(
                 "the connection was closed during the TLS handshake, with unsent bytes waiting",
             ),
+            TlsError::Panicked(text) => write!(f, "a callback of the TLS configuration {text}"),
         }
     }
 }
@@ -251,7 +255,9 @@ impl From<TlsError> for io::Error {
             TlsError::EndedInHandshake => io::ErrorKind::ConnectionReset,
             TlsError::ShutdownTimeout => io::ErrorKind::TimedOut,
             TlsError::Truncated => io::ErrorKind::UnexpectedEof,
-            TlsError::KeysUsedUp | TlsError::NotReady => io::ErrorKind::Other,
+            TlsError::KeysUsedUp | TlsError::NotReady | TlsError::Panicked(_) => {
+                io::ErrorKind::Other
+            }
         };
         io::Error::new(kind, error)
     }

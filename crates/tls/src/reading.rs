@@ -49,12 +49,9 @@ impl Tls {
 
     fn digest(&self, scratch: &mut Scratch) -> Result<(), Failure> {
         let buffers = &mut **scratch;
-        let taken = match &mut *self.session.borrow_mut() {
-            Some(session) => {
-                session.receive(&mut buffers.received, &mut buffers.plain, &mut buffers.out)
-            }
-            None => return Ok(()),
-        };
+        let taken = self.work(|session| {
+            session.receive(&mut buffers.received, &mut buffers.plain, &mut buffers.out)
+        });
         if !buffers.out.bytes().is_empty() {
             self.below().write(buffers.out.bytes());
             buffers.out.clear();
@@ -78,8 +75,7 @@ impl Tls {
     }
 
     fn is_just_open(&self) -> bool {
-        let is_done = |session: &Session| !session.is_handshaking();
-        self.life.get() == Life::Handshaking && self.session.borrow().as_ref().is_some_and(is_done)
+        self.life.get() == Life::Handshaking && self.if_session(|session| !session.is_handshaking())
     }
 
     /// The handshake is done: the protocol is told, and whoever opens.
@@ -90,7 +86,7 @@ impl Tls {
         if self.owed.get().due().is_some() {
             self.enlist();
         }
-        let facts = self.session.borrow().as_ref().and_then(|session| session.facts());
+        let facts = self.if_session(|session| session.facts());
         self.facts.set(facts.map(Box::new));
         if !self.greeted.replace(true) {
             let lent = self.slot.lend(|protocol| {
@@ -112,7 +108,7 @@ impl Tls {
 
     /// The peer may have sent its close_notify.
     fn note_peer_end(&self) {
-        let ended = self.session.borrow().as_ref().is_some_and(|session| session.peer_has_ended());
+        let ended = self.if_session(|session| session.peer_has_ended());
         if ended && self.peer_end.get() == PeerEnd::Open {
             self.peer_end.set(PeerEnd::Notified);
         }
@@ -320,14 +316,12 @@ impl Tls {
 
     /// Takes the beginning of a record that was kept.
     fn take_received(&self) -> Vec<u8> {
-        self.session.borrow_mut().as_mut().map(Session::take_rest).unwrap_or_default()
+        self.if_session(Session::take_rest)
     }
 
     /// Keeps the beginning of a record, or what was received before there was TLS.
     pub(crate) fn keep_received(&self, received: &[u8]) {
-        if let Some(session) = &mut *self.session.borrow_mut() {
-            session.keep_rest(received);
-        }
+        self.if_session(|session| session.keep_rest(received));
     }
 
     fn keep_plain(&self, plain: &[u8]) {

@@ -4,6 +4,7 @@
 //! answers with records. It owns no buffer but the beginning of what has not come whole yet: rustls's unbuffered
 //! connections decrypt in place, so an idle session is little more than its keys.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
@@ -11,6 +12,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ClientConfig, CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
+use tidegate_protocols::Cause;
 
 use crate::config::{Version, asked_name_of};
 use crate::error::TlsError;
@@ -57,7 +59,8 @@ impl Session {
         config: &Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> Result<Session, TlsError> {
-        let connection = UnbufferedClientConnection::new(Arc::clone(config), name.clone())?;
+        let connection =
+            caught(|| Ok(UnbufferedClientConnection::new(Arc::clone(config), name.clone())?))?;
         Ok(Session::new(Side::Client(Box::new(connection), name)))
     }
 
@@ -251,6 +254,12 @@ impl Session {
                 .map(|kind| SessionReused(kind == HandshakeKind::Resumed)),
         })
     }
+}
+
+/// Calls rustls, and with it code of the user's: a panic of that is an error of this session's, and of no other's.
+pub(crate) fn caught<R>(call: impl FnOnce() -> Result<R, TlsError>) -> Result<R, TlsError> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|payload| Err(TlsError::Panicked(Cause::from_panic(payload).to_string())))
 }
 
 /// What a session that takes plaintext can be given.

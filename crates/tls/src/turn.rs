@@ -44,7 +44,8 @@ impl Tls {
     }
 
     fn check_turn(&self) -> Result<(), TurnError> {
-        if self.turn_is_taken() {
+        // While the session is at work nothing can be sent before the turn: whoever lets it work goes first.
+        if self.turn_is_taken() || self.is_at_work() {
             return Err(TurnError::Taken);
         }
         match (self.life.get(), self.writing.get()) {
@@ -99,11 +100,7 @@ impl Turn for TlsTurn {
         }
         let now = &data[..data.len().min(BATCH)];
         let mut scratch = Scratch::take();
-        let encrypted = match &mut *tls.session.borrow_mut() {
-            Some(session) => session.encrypt(now, &mut scratch.out),
-            None => Ok(()),
-        };
-        match encrypted {
+        match tls.work(|session| session.encrypt(now, &mut scratch.out)) {
             Ok(()) => {
                 tls.give_below(&mut scratch);
                 Poll::Ready(Ok(now.len()))

@@ -76,7 +76,10 @@ impl Tls {
 
     /// Whether plaintext can be encrypted now: the handshake is done, and the transport below has nothing waiting.
     fn can_send(&self) -> bool {
-        self.life.get().sends() && !self.turn_is_taken() && self.below().flow() == Flow::Open
+        self.life.get().sends()
+            && !self.is_at_work()
+            && !self.turn_is_taken()
+            && self.below().flow() == Flow::Open
     }
 
     /// Bytes were taken: looks after the step's list, the flow, and the user's last resort.
@@ -112,10 +115,7 @@ impl Tls {
         let mut left = piece;
         while !left.is_empty() && self.can_send() {
             let (now, later) = left.split_at(left.len().min(BATCH));
-            let encrypted = match &mut *self.session.borrow_mut() {
-                Some(session) => session.encrypt(now, &mut scratch.out),
-                None => return,
-            };
+            let encrypted = self.work(|session| session.encrypt(now, &mut scratch.out));
             if let Err(error) = encrypted {
                 return self.broken(error);
             }
@@ -173,10 +173,7 @@ impl Tls {
             if piece.is_empty() {
                 break;
             }
-            match &mut *self.session.borrow_mut() {
-                Some(session) => session.encrypt(piece, &mut scratch.out)?,
-                None => break,
-            }
+            self.work(|session| session.encrypt(piece, &mut scratch.out))?;
             let length = piece.len();
             let owners = plain.advance(length);
             drop(plain);
@@ -234,7 +231,11 @@ impl Tls {
 
     /// Everything may be encrypted: those who wait for that go on, and a half close or a close is finished.
     fn look_at_writing(&self) {
-        if !self.plain.borrow().is_empty() || !self.life.get().sends() || self.turn_is_taken() {
+        if !self.plain.borrow().is_empty()
+            || !self.life.get().sends()
+            || self.is_at_work()
+            || self.turn_is_taken()
+        {
             return;
         }
         self.flushed.wake_all();
@@ -250,11 +251,7 @@ impl Tls {
     pub(crate) fn say_end(&self) {
         self.writing.set(Writing::Finished);
         let mut scratch = Scratch::take();
-        let said = match &mut *self.session.borrow_mut() {
-            Some(session) => session.close_notify(&mut scratch.out),
-            None => return,
-        };
-        match said {
+        match self.work(|session| session.close_notify(&mut scratch.out)) {
             Ok(()) => self.give_below(&mut scratch),
             Err(error) => self.broken(error),
         }
