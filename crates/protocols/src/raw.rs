@@ -69,6 +69,11 @@ pub trait RawTransport: 'static {
         Err(TurnError::Unsupported)
     }
 
+    /// Whether somebody has such a turn now. One that grants turns says so.
+    fn turn_is_taken(&self) -> bool {
+        false
+    }
+
     /// Ends the writing direction, after what was written before.
     fn write_eof(&self) -> io::Result<()>;
 

@@ -169,6 +169,10 @@ impl RawTransport for Upper {
         self.below().raw().take_turn()
     }
 
+    fn turn_is_taken(&self) -> bool {
+        self.below().raw().turn_is_taken()
+    }
+
     fn write_eof(&self) -> io::Result<()> {
         self.below().write_eof()
     }

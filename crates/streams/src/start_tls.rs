@@ -32,8 +32,8 @@ impl StreamWriter {
     ///
     /// - A [`StreamTlsError`] if `reader` belongs to another connection, or the peer has ended its side.
     /// - As for [`drain`](StreamWriter::drain), if the connection is lost or has an error.
-    /// - Those of `tls` if the connection is closing, bytes are unread, or the name of the server is no name or empty:
-    ///   a `StartTlsError` of `tidegate-tls`, inside of the [`io::Error`].
+    /// - Those of `tls` if the connection is closing, a file is being sent, bytes are unread, or the name of the server is
+    ///   no name or empty: a `StartTlsError` of `tidegate-tls`, inside of the [`io::Error`].
     ///
     /// Nothing has happened after one of these, and the streams go on in clear. A handshake that fails, however, ends the
     /// connection: its error is answered, and by reads and drains too.

@@ -101,6 +101,9 @@ fn raise(
     if transport.is_closing() || transport.flow() == Flow::Closed {
         return Err(StartTlsError::Closing);
     }
+    if transport.raw().turn_is_taken() {
+        return Err(StartTlsError::Busy);
+    }
     let handle = LoopHandle::current().map_err(StartTlsError::Loop)?;
     let session = upgrade.side.session().map_err(StartTlsError::Config)?;
     let (promise, opened) = create_future::<Result<Transport, Cause>>();
@@ -297,6 +300,8 @@ pub enum StartTlsError {
     Unread(usize),
     /// The connection is closing or lost, or one of its directions has ended.
     Closing,
+    /// A file is being sent: TLS can start when all of it is, or when the future that sends it was dropped.
+    Busy,
     /// The name of the server is no name or empty, or rustls will not have the configuration.
     Config(io::Error),
     /// There is no running loop.
@@ -313,6 +318,7 @@ impl fmt::Display for StartTlsError {
             StartTlsError::Closing => {
                 f.write_str("TLS cannot be started: the transport is closing")
             }
+            StartTlsError::Busy => f.write_str("TLS cannot be started: a file is being sent"),
             StartTlsError::Config(error) => write!(f, "TLS cannot be started: {error}"),
             StartTlsError::Loop(error) => error.fmt(f),
         }
@@ -324,7 +330,7 @@ impl Error for StartTlsError {
         match self {
             StartTlsError::Config(error) => Some(error),
             StartTlsError::Loop(error) => Some(error),
-            StartTlsError::Unread(_) | StartTlsError::Closing => None,
+            StartTlsError::Unread(_) | StartTlsError::Closing | StartTlsError::Busy => None,
         }
     }
 }
@@ -334,6 +340,7 @@ impl From<StartTlsError> for io::Error {
         let kind = match &error {
             StartTlsError::Unread(_) => io::ErrorKind::InvalidData,
             StartTlsError::Closing => io::ErrorKind::NotConnected,
+            StartTlsError::Busy => io::ErrorKind::ResourceBusy,
             StartTlsError::Config(error) => error.kind(),
             StartTlsError::Loop(_) => io::ErrorKind::Other,
         };

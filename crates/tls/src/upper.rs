@@ -55,6 +55,10 @@ impl RawTransport for Tls {
         Ok(Box::new(self.grant_turn()?))
     }
 
+    fn turn_is_taken(&self) -> bool {
+        Tls::turn_is_taken(self)
+    }
+
     fn write_eof(&self) -> io::Result<()> {
         self.end_writing();
         Ok(())

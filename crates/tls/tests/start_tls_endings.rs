@@ -3,11 +3,12 @@
 #![cfg(not(windows))]
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tidegate_protocols::{AtEof, Cause, Protocol, Transport};
+use tidegate_protocols::{AtEof, Cause, Protocol, Transport, Turn, Waiter};
 use tidegate_reactor::EventLoop;
 use tidegate_testkit::memory::{Line, PairOptions};
 use tidegate_testkit::{Callback, Event, JumpingClock, Log, Recorder, turns, watched};
@@ -68,6 +69,53 @@ fn it_cannot_start_when_the_peer_has_ended() {
         left.log.lost().await;
         left.log.assert_complete();
     });
+}
+
+/// Sends something by a turn, as a file is sent.
+async fn send(turn: &dyn Turn, data: &[u8]) {
+    let waiter = Waiter::new();
+    let sent = poll_fn(|context| turn.poll_write(data, &waiter, context)).await;
+    assert_eq!(sent.expect("the turn lasts"), data.len());
+}
+
+// TLS-54: nor in the midst of a file, which goes on; so does a pause
+#[test]
+fn it_cannot_start_while_a_file_is_sent() {
+    for (secure, paused) in [(false, false), (false, true), (true, false), (true, true)] {
+        jumping(async move {
+            let tls = Both::new();
+            let (left, right, _line) =
+                clear(PairOptions::default(), Recorder::new(), Recorder::new()).await;
+            if secure {
+                let server = as_server(&tls, &right);
+                as_client(&tls, &left).await.expect("a handshake");
+                server.await.expect("a handshake");
+                turns(20).await;
+            }
+            if paused {
+                left.pause_reading();
+            }
+            let turn = left.raw().take_turn().expect("a turn");
+            send(&*turn, b"one ").await;
+            let error = start_tls(&left, (&tls.client, "localhost")).expect_err("a file is sent");
+            assert!(matches!(error, StartTlsError::Busy), "{error}");
+            assert_eq!(io::Error::from(error).kind(), io::ErrorKind::ResourceBusy);
+            send(&*turn, b"file").await;
+            right.log.received_at_least(8).await;
+            assert_eq!(right.log.received(), b"one file");
+            right.write(b"in between");
+            drop(turn);
+            assert_eq!(left.is_reading(), !paused);
+            turns(20).await;
+            assert_eq!(left.log.received_len(), if paused { 0 } else { 10 });
+            left.resume_reading();
+            left.log.received_at_least(10).await;
+            let server = as_server(&tls, &right);
+            as_client(&tls, &left).await.expect("a handshake");
+            server.await.expect("a handshake");
+            close(&left, &right).await;
+        });
+    }
 }
 
 // TLS-51: what is wrong with the arguments is said before anything happens

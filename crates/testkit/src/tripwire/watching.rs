@@ -57,6 +57,11 @@ impl RawTransport for Watching {
         self.below.take_turn()
     }
 
+    fn turn_is_taken(&self) -> bool {
+        let _entered = self.tripwire.call("turn_is_taken");
+        self.below.turn_is_taken()
+    }
+
     fn write_eof(&self) -> io::Result<()> {
         let _entered = self.tripwire.call("write_eof");
         self.below.write_eof()

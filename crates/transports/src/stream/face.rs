@@ -57,6 +57,10 @@ impl<W: Wire> RawTransport for Connection<W> {
         Ok(Box::new(self.grant_turn()?))
     }
 
+    fn turn_is_taken(&self) -> bool {
+        Connection::turn_is_taken(self)
+    }
+
     fn write_eof(&self) -> io::Result<()> {
         self.end_writing()
     }
