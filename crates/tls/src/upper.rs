@@ -27,11 +27,7 @@ impl RawTransport for Tls {
     }
 
     fn writelines(&self, lines: &[&[u8]]) -> Flow {
-        let mut flow = self.flow_now();
-        for line in lines {
-            flow = self.accept(line);
-        }
-        flow
+        self.accept_lines(lines)
     }
 
     fn poll_flush(&self, waiter: &Waiter, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -59,6 +59,30 @@ impl Tls {
         self.accepted()
     }
 
+    /// Takes `lines` in order, as one: what is written by those whom the sending of some wakes, or drops, comes behind.
+    pub(crate) fn accept_lines(&self, lines: &[&[u8]]) -> Flow {
+        if let [line] = lines {
+            return self.accept(line);
+        }
+        if !self.takes_bytes() {
+            return Flow::Closed;
+        }
+        let length = lines.iter().map(|line| line.len()).sum();
+        if length == 0 {
+            return self.owed.get().flow();
+        }
+        let due = self.is_due(length);
+        let mut plain = self.plain.borrow_mut();
+        for line in lines {
+            plain.push(line);
+        }
+        drop(plain);
+        if due {
+            self.encrypt_waiting();
+        }
+        self.accepted()
+    }
+
     pub(crate) fn takes_bytes(&self) -> bool {
         matches!(self.life.get(), Life::Handshaking | Life::Open)
             && self.writing.get() == Writing::Open

@@ -209,6 +209,82 @@ fn wakers_may_come_back() {
     }
 }
 
+/// Notes what is written, and writes it.
+fn say(transport: &Transport, order: &RefCell<Vec<u8>>, pieces: &[&[u8]]) {
+    for piece in pieces {
+        order.borrow_mut().extend_from_slice(piece);
+    }
+    match pieces {
+        [piece] => transport.write(piece),
+        pieces => transport.writelines(pieces),
+    };
+}
+
+// TLS-26: what one call writes stays together and goes in the order of the calls, also if one waker's write wakes another
+#[test]
+fn wakers_that_write_keep_the_order_of_their_calls() {
+    for capacity in [9000, 70_000, 300_000] {
+        for behind in [0, 1000] {
+            for length in [10, 20_000, 200_000] {
+                jumping(async move {
+                    let (left, right) = (Recorder::new(), Recorder::new());
+                    let pair = connect_over(narrow(capacity), &Both::new(), left, right).await;
+                    turns(20).await;
+                    pair.server.pause_reading();
+                    let order: Rc<RefCell<Vec<u8>>> = Rc::default();
+                    say(&pair.client, &order, &[&pattern(capacity + 10_000)]);
+                    let woken = Rc::new(Cell::new(0));
+                    let mut flushes = Vec::new();
+                    // Two wait below. The others do so here, if something is behind.
+                    for number in 1..=4 {
+                        if number == 3 {
+                            say(&pair.client, &order, &[&pattern(behind)]);
+                        }
+                        let transport = pair.client.transport.clone();
+                        let (note, order) = (woken.clone(), order.clone());
+                        let waker = waker(move || {
+                            note.set(note.get() + 1);
+                            let long = vec![number; length];
+                            say(&transport, &order, &[&long, &[number + 10; 3], &long]);
+                            say(&transport, &order, &[&long]);
+                        });
+                        let mut flush = Box::pin(pair.client.flush());
+                        let polled = flush.as_mut().poll(&mut Context::from_waker(&waker));
+                        assert!(polled.is_pending());
+                        flushes.push(flush);
+                    }
+                    pair.server.resume_reading();
+                    until(|| woken.get() == 4).await;
+                    pair.client.close();
+                    pair.lost().await;
+                    assert!(pair.server.log.received() == *order.borrow());
+                    assert!(pair.server.log.cause().is_none());
+                });
+            }
+        }
+    }
+}
+
+// TLS-26: the same with those who are told that their bytes are not needed any more
+#[test]
+fn owners_that_write_do_not_come_between_lines() {
+    jumping(async {
+        let pair = connect(&Both::new(), Recorder::new(), Recorder::new()).await;
+        turns(20).await;
+        let transport = pair.client.transport.clone();
+        let owner = owned(vec![b'.'; 5000], move || {
+            transport.write(b"!");
+        });
+        pair.client.write_bytes(owner);
+        pair.client.writelines([&[b'1'; 20_000][..], b"2"]);
+        let expected = [&[b'.'; 5000][..], &[b'1'; 20_000], b"2!"].concat();
+        pair.server.log.received_at_least(expected.len()).await;
+        assert!(pair.server.log.received() == expected);
+        pair.client.close();
+        pair.lost().await;
+    });
+}
+
 // TLS-55 TLS-38
 #[test]
 fn protocols_may_use_their_transport_when_they_are_dropped() {
