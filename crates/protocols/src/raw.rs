@@ -125,6 +125,14 @@ pub trait RawTransport: 'static {
         None
     }
 
+    /// Replaces that number; with none there is no limit. One that has a limit keeps to this one from now on.
+    ///
+    /// A layer that makes more bytes of what is written takes the number upon itself, and raises it below by what it
+    /// adds: users count what they wrote.
+    fn set_abort_above(&self, limit: Option<usize>) {
+        let _no_limit = limit;
+    }
+
     /// The limits that a user sets by giving neither; 64 KiB and 16 KiB unless overridden.
     fn default_write_buffer_limits(&self) -> WriteLimits {
         WriteLimits::default()

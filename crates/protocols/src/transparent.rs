@@ -237,6 +237,10 @@ impl RawTransport for Upper {
         self.below().raw().abort_above()
     }
 
+    fn set_abort_above(&self, limit: Option<usize>) {
+        self.below().raw().set_abort_above(limit);
+    }
+
     fn default_write_buffer_limits(&self) -> WriteLimits {
         self.below().raw().default_write_buffer_limits()
     }

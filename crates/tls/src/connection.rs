@@ -17,6 +17,7 @@ use crate::lifecycle::{Life, LifeEvent, PeerEnd, Reading, Writing};
 use crate::scratch::Scratch;
 use crate::session::{Session, caught};
 use crate::turn::Held;
+use crate::writing::records_of;
 
 /// One TLS connection. Every field that may hold a user's value is a cell that is taken, used and put back.
 pub(crate) struct Tls {
@@ -53,6 +54,8 @@ pub(crate) struct Tls {
     pub(crate) plain: RefCell<WriteBuffer>,
     pub(crate) limits: Cell<WriteLimits>,
     pub(crate) abort_above: Cell<usize>,
+    /// How much of what waits below was not written here, at most; counted if there is a limit to keep to.
+    pub(crate) overhead: Cell<usize>,
     /// The step in which bytes were last written.
     pub(crate) touched: Cell<u64>,
     /// When the flow was paused, by the loop's clock.
@@ -121,6 +124,7 @@ impl Tls {
             plain: RefCell::new(WriteBuffer::new()),
             limits: Cell::new(WriteLimits::TLS),
             abort_above: Cell::new(usize::MAX),
+            overhead: Cell::new(0),
             touched: Cell::new(0),
             paused_since: Cell::new(None),
             rest: Cell::new(None),
@@ -152,7 +156,10 @@ impl Tls {
         if limits != raw.default_write_buffer_limits() {
             self.limits.set(limits);
         }
-        self.abort_above.set(raw.abort_above().unwrap_or(usize::MAX));
+        if let Some(limit) = raw.abort_above() {
+            self.abort_above.set(limit);
+            raw.set_abort_above(Some(records_of(limit)));
+        }
         raw.set_write_buffer_limits(WriteLimits::new(Some(0), Some(0)).expect("equal limits"));
         // It stands on one for good.
         let _first = self.below.set(below.clone());
@@ -171,7 +178,7 @@ impl Tls {
         let buffers = &mut *scratch;
         let begun =
             self.work(|session| session.receive(&mut [], &mut buffers.plain, &mut buffers.out));
-        self.give_below(&mut scratch);
+        self.give_below(&mut scratch, 0);
         if let Err(error) = begun {
             self.broken(error);
         }

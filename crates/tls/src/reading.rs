@@ -53,6 +53,7 @@ impl Tls {
             session.receive(&mut buffers.received, &mut buffers.plain, &mut buffers.out)
         });
         if !buffers.out.bytes().is_empty() {
+            self.count_overhead(buffers.out.bytes().len());
             self.below().write(buffers.out.bytes());
             buffers.out.clear();
         }

@@ -102,7 +102,7 @@ impl Turn for TlsTurn {
         let mut scratch = Scratch::take();
         match tls.work(|session| session.encrypt(now, &mut scratch.out)) {
             Ok(()) => {
-                tls.give_below(&mut scratch);
+                tls.give_below(&mut scratch, 0);
                 Poll::Ready(Ok(now.len()))
             }
             Err(error) => {

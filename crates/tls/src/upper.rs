@@ -16,6 +16,7 @@ use tidegate_protocols::{
 use crate::connection::Tls;
 use crate::info::TlsConfig;
 use crate::lifecycle::{Life, Reading};
+use crate::writing::records_of;
 
 impl RawTransport for Tls {
     fn write(&self, data: &[u8]) -> Flow {
@@ -132,6 +133,11 @@ impl RawTransport for Tls {
 
     fn abort_above(&self) -> Option<usize> {
         Some(self.abort_above.get()).filter(|limit| *limit < usize::MAX)
+    }
+
+    fn set_abort_above(&self, limit: Option<usize>) {
+        self.abort_above.set(limit.unwrap_or(usize::MAX));
+        self.below().raw().set_abort_above(limit.map(records_of));
     }
 
     fn change_protocol(&self, change: Change) {

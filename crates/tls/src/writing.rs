@@ -15,6 +15,11 @@ use crate::session::RECORD;
 /// they reach this.
 pub(crate) const BATCH: usize = 4 * RECORD;
 
+/// How many bytes so much plaintext is below, at most, and what goes past it besides.
+pub(crate) fn records_of(plain: usize) -> usize {
+    plain.saturating_add(plain / 8).saturating_add(2 * BATCH)
+}
+
 impl Tls {
     /// Takes a piece: into the buffer while a step lasts, else straight to be encrypted.
     pub(crate) fn accept(&self, piece: &[u8]) -> Flow {
@@ -112,8 +117,8 @@ impl Tls {
             return Flow::Closed;
         }
         let waiting = self.waiting();
-        if waiting > self.abort_above.get() {
-            let limit = self.abort_above.get();
+        let limit = self.abort_above.get();
+        if waiting > limit && self.written_and_waiting() > limit {
             let text =
                 format!("more than {limit} bytes wait to be sent: the peer reads too slowly");
             self.fail_with(io::Error::other(text).into());
@@ -133,6 +138,12 @@ impl Tls {
         self.plain.borrow().len() + self.below().get_write_buffer_size()
     }
 
+    /// The same without what TLS has added. While some of it was sent it may be too few, by as much as was added to that.
+    fn written_and_waiting(&self) -> usize {
+        let below = self.below().get_write_buffer_size();
+        self.plain.borrow().len() + below.saturating_sub(self.overhead.get())
+    }
+
     /// Encrypts from the caller's memory; only what the transport below does not take now is copied.
     fn encrypt_straight(&self, piece: &[u8]) {
         let mut scratch = Scratch::take();
@@ -143,7 +154,7 @@ impl Tls {
             if let Err(error) = encrypted {
                 return self.broken(error);
             }
-            self.give_below(&mut scratch);
+            self.give_below(&mut scratch, now.len());
             left = later;
         }
         self.plain.borrow_mut().push(left);
@@ -163,10 +174,10 @@ impl Tls {
     pub(crate) fn encrypt_waiting_in(&self, scratch: &mut Scratch) {
         while !self.plain.borrow().is_empty() && self.can_send() {
             let mut spent = Vec::new();
-            if let Err(error) = self.encrypt_batch(scratch, &mut spent) {
-                return self.broken(error);
+            match self.encrypt_batch(scratch, &mut spent) {
+                Ok(plain) => self.give_below(scratch, plain),
+                Err(error) => return self.broken(error),
             }
-            self.give_below(scratch);
             drop(spent);
             self.look_at_flow();
         }
@@ -178,17 +189,21 @@ impl Tls {
         let mut scratch = Scratch::take();
         while !self.plain.borrow().is_empty() && self.life.get().sends() {
             let mut spent = Vec::new();
-            if let Err(error) = self.encrypt_batch(&mut scratch, &mut spent) {
-                return self.broken(error);
+            match self.encrypt_batch(&mut scratch, &mut spent) {
+                Ok(plain) => self.give_below(&mut scratch, plain),
+                Err(error) => return self.broken(error),
             }
-            self.give_below(&mut scratch);
         }
     }
 
-    /// Moves a batch of what waits into `scratch`, encrypted.
+    /// Moves a batch of what waits into `scratch`, encrypted, and answers how much that was.
     ///
     /// `spent` is dropped when that was given on: its owners may write, and records must leave in their order.
-    fn encrypt_batch(&self, scratch: &mut Scratch, spent: &mut Vec<Spent>) -> Result<(), TlsError> {
+    fn encrypt_batch(
+        &self,
+        scratch: &mut Scratch,
+        spent: &mut Vec<Spent>,
+    ) -> Result<usize, TlsError> {
         let mut left = BATCH;
         while left > 0 {
             let mut plain = self.plain.borrow_mut();
@@ -206,18 +221,27 @@ impl Tls {
             }
             left -= length;
         }
-        Ok(())
+        Ok(BATCH - left)
     }
 
-    /// Gives records to the transport below.
-    pub(crate) fn give_below(&self, scratch: &mut Scratch) {
+    /// Gives records to the transport below, with so much in them that was written here.
+    pub(crate) fn give_below(&self, scratch: &mut Scratch, plain: usize) {
         if !scratch.out.bytes().is_empty() {
+            self.count_overhead(scratch.out.bytes().len() - plain);
             let taken = self.below().write(scratch.out.bytes());
             scratch.out.clear();
             if taken == Flow::Closed {
                 // It says why in its `connection_lost`.
                 self.unsent.set(true);
             }
+        }
+    }
+
+    /// So many bytes that nobody has written are given to the transport below, as soon as this returns.
+    pub(crate) fn count_overhead(&self, bytes: usize) {
+        if self.abort_above.get() < usize::MAX {
+            let waits = self.below().get_write_buffer_size() > 0;
+            self.overhead.set(if waits { self.overhead.get() + bytes } else { bytes });
         }
     }
 
@@ -276,7 +300,7 @@ impl Tls {
         self.writing.set(Writing::Finished);
         let mut scratch = Scratch::take();
         match self.work(|session| session.close_notify(&mut scratch.out)) {
-            Ok(()) => self.give_below(&mut scratch),
+            Ok(()) => self.give_below(&mut scratch, 0),
             Err(error) => self.broken(error),
         }
     }

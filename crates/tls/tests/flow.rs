@@ -178,37 +178,6 @@ fn limits_of_the_builder_are_those_of_the_top() {
     });
 }
 
-// replaced: TLS-40: the last resort counts what waits in all layers
-#[test]
-fn abort_above_ends_whoever_lets_too_much_wait() {
-    run(async {
-        let tls = Both::new();
-        let factory =
-            || Recorder::new().on(Callback::ConnectionMade, |transport| transport.pause_reading());
-        let server = create_server(factory, ("127.0.0.1", 0)).tls(tls.server.clone());
-        let server = server.await.expect("a server");
-        let address = server.sockets()[0].sockname().as_inet().expect("an address");
-        let client = Recorder::new();
-        let log = client.log();
-        let mut client = Some(client);
-        let client = create_connection(move || client.take().expect("once"), address)
-            .abort_above(1 << 20)
-            .tls(tls.client.clone(), "localhost")
-            .await
-            .expect("a client");
-        while client.write(&[7; 10_000]) != Flow::Closed {
-            assert!(client.get_write_buffer_size() <= 1 << 20);
-            turns(1).await;
-        }
-        log.lost().await;
-        let cause = log.cause().expect("a cause");
-        assert!(cause.to_string().contains("more than 1048576 bytes wait"), "{cause}");
-        log.assert_complete();
-        server.close();
-        server.abort_clients();
-    });
-}
-
 // TLS-42: pauses and resumes alternate, whatever the peer does
 #[test]
 fn pauses_and_resumes_alternate() {

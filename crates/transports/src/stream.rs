@@ -118,7 +118,7 @@ fn open_connection<W: Wire>(
         sender: Cell::new(Sender::Writers),
         layered: Cell::new(options.layered),
         limits: Cell::new(options.limits),
-        abort_above: options.abort_above.unwrap_or(usize::MAX),
+        abort_above: Cell::new(options.abort_above.unwrap_or(usize::MAX)),
         buffer: RefCell::new(WriteBuffer::new()),
         touched: Cell::new(0),
         received: Cell::new(0),
@@ -181,7 +181,7 @@ struct Connection<W: Wire> {
     face: Cell<Option<Transport>>,
     buffer: RefCell<WriteBuffer>,
     limits: Cell<WriteLimits>,
-    abort_above: usize,
+    abort_above: Cell<usize>,
     /// The step in which bytes were last written.
     touched: Cell<u64>,
     received: Cell<u64>,

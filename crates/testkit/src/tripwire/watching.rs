@@ -178,6 +178,16 @@ impl RawTransport for Watching {
     }
 
     // The next three are given the user's code in order to run it.
+    fn abort_above(&self) -> Option<usize> {
+        let _entered = self.tripwire.call("abort_above");
+        self.below.abort_above()
+    }
+
+    fn set_abort_above(&self, limit: Option<usize>) {
+        let _entered = self.tripwire.call("set_abort_above");
+        self.below.set_abort_above(limit);
+    }
+
     fn change_protocol(&self, change: Change) {
         self.below.change_protocol(change);
     }

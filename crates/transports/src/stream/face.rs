@@ -128,7 +128,11 @@ impl<W: Wire> RawTransport for Connection<W> {
     }
 
     fn abort_above(&self) -> Option<usize> {
-        (self.abort_above < usize::MAX).then_some(self.abort_above)
+        Some(self.abort_above.get()).filter(|limit| *limit < usize::MAX)
+    }
+
+    fn set_abort_above(&self, limit: Option<usize>) {
+        self.abort_above.set(limit.unwrap_or(usize::MAX));
     }
 
     fn change_protocol(&self, change: Change) {

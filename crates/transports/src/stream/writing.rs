@@ -122,7 +122,7 @@ impl<W: Wire> Connection<W> {
     /// Whether so many unoffered bytes are offered now rather than when the step ends.
     fn is_due(&self, unoffered: usize) -> bool {
         unoffered >= OFFER_AT
-            || unoffered > self.limits.get().high().min(self.abort_above)
+            || unoffered > self.limits.get().high().min(self.abort_above.get())
             || !self.handle.in_step()
     }
 
@@ -132,8 +132,8 @@ impl<W: Wire> Connection<W> {
             return Flow::Closed;
         }
         let waiting = self.buffer.borrow().len();
-        if waiting > self.abort_above {
-            let limit = self.abort_above;
+        let limit = self.abort_above.get();
+        if waiting > limit {
             let text =
                 format!("more than {limit} bytes wait to be sent: the peer reads too slowly");
             self.fatal(
