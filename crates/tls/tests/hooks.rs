@@ -32,10 +32,10 @@ struct Ground {
 }
 
 impl Ground {
-    async fn new(tls: &Both) -> Ground {
+    async fn new(tls: &Both, place: Place) -> Ground {
         let (left, right, _line) =
             clear(PairOptions::default(), Recorder::new(), Recorder::new()).await;
-        Ground { left, right, client: client(tls), server: server(tls) }
+        Ground { left, right, client: client(tls), server: server(tls, place) }
     }
 
     /// The end to which the hook belongs, and the other one.
@@ -82,7 +82,7 @@ fn what_a_hook_writes_is_sent_in_its_place() {
         for length in [10, 20_000, 200_000] {
             jumping(async move {
                 let reports = keep_reports();
-                let ground = Ground::new(&Both::new()).await;
+                let ground = Ground::new(&Both::new(), place).await;
                 let expected = [pattern(length), b"onetwo".to_vec(), pattern(length)].concat();
                 acted(&ground, place, move |transport| {
                     transport.write(&pattern(length));
@@ -137,7 +137,7 @@ fn a_hook_may_do_anything_with_its_connection() {
     for place in PLACES {
         for act in acts {
             jumping(async move {
-                let ground = Ground::new(&Both::new()).await;
+                let ground = Ground::new(&Both::new(), place).await;
                 acted(&ground, place, act).await;
                 turns(50).await;
                 ground.left.close();
@@ -163,7 +163,7 @@ fn a_hook_may_close_behind_what_it_writes() {
     jumping(async {
         // The client is open when tickets come.
         let place = Place::TicketComes;
-        let ground = Ground::new(&Both::new()).await;
+        let ground = Ground::new(&Both::new(), place).await;
         acted(&ground, place, |transport| {
             transport.write(&pattern(100_000));
             transport.close();
@@ -181,10 +181,11 @@ fn a_hook_may_close_behind_what_it_writes() {
 #[test]
 fn a_hook_may_start_tls_once_more() {
     jumping(async {
-        let ground = Ground::new(&Both::new()).await;
+        let place = Place::TicketComes;
+        let ground = Ground::new(&Both::new(), place).await;
         let inner = Both::new();
         let of_client = inner.client.clone();
-        acted(&ground, Place::TicketComes, move |transport| {
+        acted(&ground, place, move |transport| {
             start_tls(transport, (&of_client, "localhost")).expect("it can start");
             transport.write(b"in TLS in TLS");
         })
@@ -208,12 +209,12 @@ fn a_hook_that_panics_ends_its_own_connection_and_says_so() {
         jumping(async move {
             let reports = keep_reports();
             let tls = Both::new();
-            let other = Ground::new(&tls).await;
+            let other = Ground::new(&tls, place).await;
             other.start();
             other.left.write(b"first");
             other.right.log.received_at_least(5).await;
 
-            let ground = Ground::new(&tls).await;
+            let ground = Ground::new(&tls, place).await;
             acted_last(&ground, place).await;
             let (near, _) = ground.ends(place);
             let cause = near.log.cause().expect("a cause");
@@ -250,7 +251,7 @@ fn a_hook_that_panics_over_a_flight_that_rode_along_ends_the_connection() {
         let (left, _line) = line(PairOptions::default(), Recorder::new(), peer.protocol());
         left.log.made().await;
         at(Place::Certificate, || panic!("on purpose"));
-        let server = server(&tls);
+        let server = server(&tls, Place::Certificate);
         let upgrade = Upgrade::from(&server).unread(&flight).hand_over();
         let error = start_tls(&left, upgrade).expect("it can start").await.expect_err("a panic");
         assert!(is_panic(&error), "{error:?}");
@@ -266,7 +267,7 @@ fn a_hook_that_panics_over_a_flight_that_rode_along_ends_the_connection() {
 fn a_hook_that_panics_at_the_beginning_is_an_error_of_the_beginning() {
     jumping(async {
         let tls = Both::new();
-        let ground = Ground::new(&tls).await;
+        let ground = Ground::new(&tls, Place::TicketWanted).await;
         at(Place::TicketWanted, || panic!("on purpose"));
         let started = start_tls(&ground.left, (&ground.client, "localhost"));
         let error = started.expect_err("a panic");

@@ -7,21 +7,24 @@ use tidegate_tls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
 use tidegate_tls::rustls::client::{
-    ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
-    Tls13ClientSessionValue, WebPkiServerVerifier,
+    ClientSessionMemoryCache, ClientSessionStore, ResolvesClientCert, Resumption,
+    Tls12ClientSessionValue, Tls13ClientSessionValue, WebPkiServerVerifier,
 };
 use tidegate_tls::rustls::pki_types::pem::PemObject;
 use tidegate_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tidegate_tls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tidegate_tls::rustls::server::{
-    ClientHello, ResolvesServerCert, ServerSessionMemoryCache, StoresServerSessions,
+    ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache,
+    StoresServerSessions, WebPkiClientVerifier,
 };
 use tidegate_tls::rustls::sign::CertifiedKey;
 use tidegate_tls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, KeyLog, NamedGroup, RootCertStore, ServerConfig,
-    SignatureScheme,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, KeyLog, NamedGroup,
+    RootCertStore, ServerConfig, SignatureScheme,
 };
 use tidegate_tls::{Client, Provider, Server};
 
+use crate::authority::Pem;
 use crate::support::Both;
 
 /// Where rustls calls code of the user's.
@@ -41,27 +44,39 @@ pub(crate) enum Place {
     ServerLog,
     /// The server keeps a session.
     SessionKept,
+    /// The client chooses the certificate that it shows.
+    OwnCertificate,
+    /// The server verifies the client's certificate.
+    ClientVerifier,
+    /// The server makes a ticket.
+    TicketMade,
 }
 
 /// All but the one that is before there is a connection.
-pub(crate) const PLACES: [Place; 6] = [
+pub(crate) const PLACES: [Place; 9] = [
     Place::Verifier,
     Place::ClientLog,
     Place::TicketComes,
     Place::Certificate,
     Place::ServerLog,
     Place::SessionKept,
+    Place::OwnCertificate,
+    Place::ClientVerifier,
+    Place::TicketMade,
 ];
 
 impl Place {
     pub(crate) fn is_of_client(self) -> bool {
-        !matches!(self, Place::Certificate | Place::ServerLog | Place::SessionKept)
+        use Place::*;
+        matches!(self, Verifier | ClientLog | TicketComes | TicketWanted | OwnCertificate)
     }
 }
 
+type Act = Box<dyn FnOnce()>;
+
 thread_local! {
     /// What is done next, and where: hooks have to be `Send` and can hold no transport.
-    static ACT: RefCell<Option<(Place, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
+    static ACT: RefCell<Option<(Place, Act)>> = const { RefCell::new(None) };
 }
 
 /// The next time rustls is at `place`, `act` is done there.
@@ -78,38 +93,53 @@ fn reached(place: Place) {
 
 /// A client with all hooks.
 pub(crate) fn client(tls: &Both) -> Client {
-    let mut roots = RootCertStore::empty();
-    let root = CertificateDer::from_pem_file(tls.authority.roots_pem()).expect("a root");
-    roots.add(root).expect("a root");
     let provider = Provider::default().crypto().clone();
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots(tls), provider.clone());
     let verifier = verifier.build().expect("a verifier");
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Verifying(verifier)))
-        .with_no_client_auth();
+        .with_client_cert_resolver(Arc::new(Showing(key_of(
+            tls.authority.client_certificate("me"),
+        ))));
     config.key_log = Arc::new(Logging(Place::ClientLog));
     config.resumption = Resumption::store(Arc::new(Storing(ClientSessionMemoryCache::new(8))));
     Client::from_config(Arc::new(config))
 }
 
-/// A server with all hooks.
-pub(crate) fn server(tls: &Both) -> Server {
-    let pem = tls.authority.certificate(&["localhost"]);
-    let chain = CertificateDer::pem_file_iter(pem.chain).expect("a chain");
+fn roots(tls: &Both) -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_file(tls.authority.roots_pem()).expect("a root");
+    roots.add(root).expect("a root");
+    Arc::new(roots)
+}
+
+fn key_of(pem: Pem) -> Arc<CertifiedKey> {
+    let chain = CertificateDer::pem_file_iter(&pem.chain).expect("a chain");
     let chain = chain.collect::<Result<Vec<_>, _>>().expect("a chain");
-    let key = PrivateKeyDer::from_pem_file(pem.key).expect("a key");
+    let key = PrivateKeyDer::from_pem_file(&pem.key).expect("a key");
+    let key = CertifiedKey::from_der(chain, key, Provider::default().crypto());
+    Arc::new(key.expect("a key that fits"))
+}
+
+/// A server with all hooks; it makes tickets or keeps its sessions, as `place` wants.
+pub(crate) fn server(tls: &Both, place: Place) -> Server {
+    let key = key_of(tls.authority.certificate(&["localhost"]));
     let provider = Provider::default().crypto().clone();
-    let key = CertifiedKey::from_der(chain, key, &provider).expect("a key that fits");
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(tls), provider.clone());
+    let verifier = verifier.allow_unauthenticated().build().expect("a verifier");
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Choosing(Arc::new(key))));
+        .with_client_cert_verifier(Arc::new(Checking(verifier)))
+        .with_cert_resolver(Arc::new(Choosing(key)));
     config.key_log = Arc::new(Logging(Place::ServerLog));
     config.session_storage = Arc::new(Keeping(ServerSessionMemoryCache::new(8)));
+    if place == Place::TicketMade {
+        config.ticketer = Arc::new(Ticketing);
+    }
     Server::from_config(Arc::new(config))
 }
 
@@ -225,5 +255,87 @@ impl StoresServerSessions for Keeping {
 
     fn can_cache(&self) -> bool {
         true
+    }
+}
+
+#[derive(Debug)]
+struct Showing(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Showing {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        reached(Place::OwnCertificate);
+        Some(self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug)]
+struct Checking(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Checking {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        reached(Place::ClientVerifier);
+        self.0.verify_client_cert(end, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// Tickets in clear: nobody comes back with them.
+#[derive(Debug)]
+struct Ticketing;
+
+impl ProducesTickets for Ticketing {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        3600
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        reached(Place::TicketMade);
+        Some(plain.to_vec())
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        Some(cipher.to_vec())
     }
 }
