@@ -57,7 +57,7 @@ pub use protocol::{AtEof, Protocol};
 pub use raise::Raise;
 pub use raw::{Change, RawTransport, TransportStatistics, WithProtocolError};
 pub use shares::share_is_borrowed;
-pub use slot::{Lent, Slot};
+pub use slot::{Caller, Lent, Slot};
 pub use transport::{Closed, Flush, Transport, WeakTransport};
 pub use turn::{Turn, TurnError};
 pub use waiters::{Waiter, Waiters};

@@ -143,6 +143,10 @@ pub trait RawTransport: 'static {
     fn change_protocol(&self, change: Change);
 
     /// Calls `look` with the protocol, unless that is out or gone. A panic of `look` goes on to the caller.
+    ///
+    /// `look` may run the loop. What is due to the protocol meanwhile is kept until it is home
+    /// ([`Slot::when_home`](crate::Slot::when_home)); in a layer it is the transport below that keeps it
+    /// ([`Slot::visit_above`](crate::Slot::visit_above)).
     fn with_protocol(
         &self,
         look: &mut dyn FnMut(&mut dyn Protocol),

@@ -3,7 +3,7 @@
 //! ```text
 //!            lend                 the callback returns;
 //!   Home ───────────▶ Lent ────── waiting changes are applied ──────▶ Home
-//!    │  change: at once │ change, empty: wait
+//!    │  change: at once │ change, empty, when_home: wait
 //!    │ empty            └──────── or it was emptied, or a change panicked ──▶ Empty
 //!    └─────────────────────────────────────────────────────────────────────▶ Empty
 //! ```
@@ -11,8 +11,10 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+use std::rc::Rc;
 
-use crate::{Protocol, WithProtocolError};
+use crate::{Protocol, RawTransport, WithProtocolError};
 
 /// How lending a protocol ended.
 #[derive(Debug)]
@@ -23,6 +25,12 @@ pub enum Lent<R> {
     Nobody,
     /// The callback, or a change that waited for its end, has panicked with this.
     Panicked(Box<dyn Any + Send>),
+}
+
+/// One who has a callback for a protocol that is out; see [`Slot::when_home`].
+pub trait Caller: 'static {
+    /// The protocol is home. This is inside of somebody's call: the callback is for the loop to make.
+    fn protocol_is_home(self: Rc<Self>);
 }
 
 /// What is caught of a panic.
@@ -57,12 +65,13 @@ enum State<P: ?Sized> {
 /// What waits for the end of a callback.
 struct Waiting<P: ?Sized> {
     changes: Vec<SlotChange<P>>,
+    callers: Vec<Rc<dyn Caller>>,
     emptied: bool,
 }
 
 impl<P: ?Sized> Default for Waiting<P> {
     fn default() -> Waiting<P> {
-        Waiting { changes: Vec::new(), emptied: false }
+        Waiting { changes: Vec::new(), callers: Vec::new(), emptied: false }
     }
 }
 
@@ -122,7 +131,7 @@ impl<P: ?Sized + 'static> Slot<P> {
     ) -> Result<(), Box<dyn Any + Send>> {
         match self.0.replace(State::Lent(None)) {
             State::Home(protocol) => {
-                let waiting = Waiting { changes: vec![change], emptied: false };
+                let waiting = Waiting { changes: vec![change], ..Waiting::default() };
                 self.0.set(State::Lent(Some(Box::new(waiting))));
                 self.come_home(protocol)
             }
@@ -152,10 +161,42 @@ impl<P: ?Sized + 'static> Slot<P> {
                 let mut waiting = waiting.unwrap_or_default();
                 waiting.emptied = true;
                 let changes = std::mem::take(&mut waiting.changes);
+                let callers = std::mem::take(&mut waiting.callers);
                 self.0.set(State::Lent(Some(waiting)));
-                drop_caught(changes)
+                drop_caught((changes, callers))
             }
         }
+    }
+
+    /// Tells `caller` when the protocol has come home, once, however often it asks; never if the slot is emptied first.
+    ///
+    /// A transport finds its protocol out if somebody [looks at it](crate::Transport::with_protocol) and runs the loop
+    /// meanwhile. To try again in each turn would keep the loop from ever waiting.
+    pub fn when_home(&self, caller: Rc<dyn Caller>) {
+        match self.0.replace(State::Lent(None)) {
+            State::Lent(waiting) => {
+                let mut waiting = waiting.unwrap_or_default();
+                let is_same =
+                    |known: &Rc<dyn Caller>| ptr::addr_eq(Rc::as_ptr(known), Rc::as_ptr(&caller));
+                if !waiting.emptied && !waiting.callers.iter().any(is_same) {
+                    waiting.callers.push(Rc::clone(&caller));
+                }
+                self.0.set(State::Lent(Some(waiting)));
+            }
+            State::Home(protocol) => {
+                self.0.set(State::Home(protocol));
+                caller.protocol_is_home();
+            }
+            State::Empty => self.0.set(State::Empty),
+        }
+    }
+
+    /// Whether somebody waits for the protocol to come home.
+    pub fn is_awaited(&self) -> bool {
+        self.peek(|state| match state {
+            State::Lent(Some(waiting)) => !waiting.callers.is_empty(),
+            _ => false,
+        })
     }
 
     /// Whether the protocol is out.
@@ -197,20 +238,22 @@ impl<P: ?Sized + 'static> Slot<P> {
     /// The payload of a panic in a change or in a destructor.
     pub fn come_home(&self, protocol: Box<P>) -> Result<(), Payload> {
         let mut protocol = protocol;
+        let mut callers = Vec::new();
         loop {
             match self.0.replace(State::Lent(None)) {
                 State::Lent(Some(waiting)) if waiting.emptied => {
                     self.0.set(State::Empty);
-                    return drop_caught((waiting, protocol));
+                    return drop_caught((waiting, protocol, callers));
                 }
-                State::Lent(Some(waiting)) => {
+                State::Lent(Some(mut waiting)) => {
+                    callers.append(&mut waiting.callers);
                     let mut changes = waiting.changes.into_iter();
                     for change in &mut changes {
                         match catch_unwind(AssertUnwindSafe(|| change(protocol))) {
                             Ok(changed) => protocol = changed,
                             Err(payload) => {
                                 let unrun = self.0.replace(State::Empty);
-                                let _second = drop_caught((changes, unrun));
+                                let _second = drop_caught((changes, unrun, callers));
                                 return Err(payload);
                             }
                         }
@@ -218,6 +261,7 @@ impl<P: ?Sized + 'static> Slot<P> {
                 }
                 _ => {
                     self.0.set(State::Home(protocol));
+                    callers.into_iter().for_each(|caller| caller.protocol_is_home());
                     return Ok(());
                 }
             }
@@ -243,6 +287,30 @@ impl Slot<dyn Protocol> {
             Lent::Nobody => Err(WithProtocolError::Lost),
             Lent::Panicked(payload) => resume_unwind(payload),
         }
+    }
+
+    /// As [`visit`](Slot::visit), for a layer: its face below is out as well meanwhile, as it is in each callback.
+    ///
+    /// So the transport `below` keeps what it has to tell until both are home.
+    ///
+    /// # Errors
+    ///
+    /// As for `visit`; [`Busy`](WithProtocolError::Busy) in the callbacks of the face below, too.
+    ///
+    /// # Panics
+    ///
+    /// As `visit`.
+    pub fn visit_above(
+        &self,
+        below: &dyn RawTransport,
+        look: &mut dyn FnMut(&mut dyn Protocol),
+    ) -> Result<(), WithProtocolError> {
+        if self.is_empty() {
+            return Err(WithProtocolError::Lost);
+        }
+        let mut looked = Ok(());
+        below.with_protocol(&mut |_face_below| looked = self.visit(look))?;
+        looked
     }
 
     /// The name of the protocol's type, for reports; none if it is out or gone.

@@ -255,7 +255,7 @@ impl RawTransport for Upper {
         &self,
         look: &mut dyn FnMut(&mut dyn Protocol),
     ) -> Result<(), WithProtocolError> {
-        self.slot.visit(look)
+        self.slot.visit_above(&*self.below().raw(), look)
     }
 
     fn rebind(&self, handle: Transport) {

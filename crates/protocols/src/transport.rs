@@ -310,6 +310,9 @@ impl Transport {
     /// It is the protocol that this handle belongs to: the program's, not that of a layer below. A `P` that
     /// was given to the connection as a `Box<dyn Protocol>` or an `Rc<RefCell<P>>` is seen as well.
     ///
+    /// While the loop does not run, `look` may run it. What comes for this protocol meanwhile is told afterwards, and
+    /// nothing is read for it before.
+    ///
     /// # Errors
     ///
     /// [`Busy`](WithProtocolError::Busy) inside one of its callbacks, or while a share of it is borrowed,

@@ -1,6 +1,5 @@
 //! The pipes to and from a child: transports of their own, whose protocol tells the child's.
 
-use std::borrow::Cow;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
@@ -9,7 +8,7 @@ use tidegate_protocols::{Cause, Protocol, ReadTransport, Transport, WriteLimits,
 use tidegate_transports::PipeEnds;
 use tidegate_transports::stream::{self, StreamOptions};
 
-use crate::process::{PipeEvent, Process};
+use crate::process::Process;
 
 /// The transport of a pipe to or from a child, as
 /// [`get_pipe_transport`](crate::SubprocessTransport::get_pipe_transport) answers it.
@@ -73,6 +72,13 @@ impl PipeTransport {
             PipeTransport::Write(pipe) => pipe.is_closing(),
         }
     }
+
+    pub(crate) fn transport(&self) -> Transport {
+        match self.clone() {
+            PipeTransport::Read(pipe) => pipe.into(),
+            PipeTransport::Write(pipe) => pipe.into(),
+        }
+    }
 }
 
 /// Makes a transport of our end of a pipe.
@@ -92,7 +98,7 @@ pub(crate) fn open(
         attached: Some((process.clone(), usize::try_from(fd).unwrap_or_default())),
         ..StreamOptions::default()
     };
-    let protocol = Box::new(PipeProtocol { process: process.clone(), fd });
+    let protocol = Box::new(PipeProtocol::new(process, fd));
     let pipe = if fd == 0 {
         let wire = |watcher| PipeEnds::write_only(handle, end, watcher);
         PipeTransport::Write(WriteTransport::new(stream::open(handle, wire, protocol, options)?))
@@ -105,29 +111,51 @@ pub(crate) fn open(
 }
 
 /// The protocol of a pipe; asyncio's `ReadSubprocessPipeProto` and `WriteSubprocessPipeProto`.
+///
+/// The child's protocol is at home when it is called: who has that out has this out as well.
 struct PipeProtocol {
     process: Rc<Process>,
     fd: RawFd,
 }
 
+impl PipeProtocol {
+    fn new(process: &Rc<Process>, fd: RawFd) -> PipeProtocol {
+        process.set_telling(fd, true);
+        PipeProtocol { process: Rc::clone(process), fd }
+    }
+}
+
+impl Drop for PipeProtocol {
+    fn drop(&mut self) {
+        self.process.set_telling(self.fd, false);
+    }
+}
+
 impl Protocol for PipeProtocol {
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) -> io::Result<()> {
-        if !self.process.pipe_tells(self.fd, PipeEvent::Data(Cow::Borrowed(data))) {
-            // What is held back stays one read.
-            transport.pause_reading();
-        }
+    fn data_received(&mut self, _: &Transport, data: &[u8]) -> io::Result<()> {
+        self.process.callback("pipe_data_received", |protocol, transport| {
+            protocol.pipe_data_received(transport, self.fd, data)
+        });
         Ok(())
     }
 
     fn pause_writing(&mut self, _: &Transport) {
-        self.process.pipe_tells(self.fd, PipeEvent::PauseWriting);
+        self.process.callback("pause_writing", |protocol, transport| {
+            protocol.pause_writing(transport, self.fd);
+            Ok(())
+        });
     }
 
     fn resume_writing(&mut self, _: &Transport) {
-        self.process.pipe_tells(self.fd, PipeEvent::ResumeWriting);
+        self.process.callback("resume_writing", |protocol, transport| {
+            protocol.resume_writing(transport, self.fd);
+            Ok(())
+        });
     }
 
     fn connection_lost(&mut self, _: &Transport, cause: Option<Cause>) {
-        self.process.pipe_tells(self.fd, PipeEvent::Lost(cause));
+        self.process.callback("pipe_connection_lost", |protocol, transport| {
+            protocol.pipe_connection_lost(transport, self.fd, cause)
+        });
     }
 }

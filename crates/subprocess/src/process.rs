@@ -1,16 +1,15 @@
 //! A child as the loop owns it: what its descriptors bring, told to its protocol in order, until it is lost.
 
-use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::os::fd::RawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
-use tidegate_protocols::{Cause, Lent, Slot, Waiter, Waiters};
+use tidegate_protocols::{Caller, Cause, Lent, Slot, Waiter, Waiters};
 use tidegate_reactor::{Enrolled, LoopHandle, Queued, Readiness, Report, Signal, Watcher};
 use tidegate_transports::stream::Attached;
 
@@ -37,33 +36,14 @@ pub(crate) struct Process {
     /// The place in the loop, kept until the loss.
     place: Cell<Option<Enrolled>>,
     pipes: [OnceCell<PipeTransport>; 3],
-    /// What pipes have to tell and could not be told when it happened.
-    held: RefCell<VecDeque<(RawFd, PipeEvent<'static>)>>,
+    /// Which pipes tell the protocol what they bring: those that nobody has given another protocol.
+    telling: [Cell<bool>; 3],
     queued: Cell<bool>,
     /// `connection_made` has failed, or never came.
     unopened: Cell<bool>,
     opened: Waiters,
     exited: Waiters,
     closed: Waiters,
-}
-
-/// What a pipe has to tell.
-pub(crate) enum PipeEvent<'a> {
-    Data(Cow<'a, [u8]>),
-    Lost(Option<Cause>),
-    PauseWriting,
-    ResumeWriting,
-}
-
-impl PipeEvent<'_> {
-    fn into_owned(self) -> PipeEvent<'static> {
-        match self {
-            PipeEvent::Data(data) => PipeEvent::Data(data.into_owned().into()),
-            PipeEvent::Lost(cause) => PipeEvent::Lost(cause),
-            PipeEvent::PauseWriting => PipeEvent::PauseWriting,
-            PipeEvent::ResumeWriting => PipeEvent::ResumeWriting,
-        }
-    }
 }
 
 impl Process {
@@ -91,7 +71,7 @@ impl Process {
             watch: RefCell::new(None),
             place: Cell::new(None),
             pipes: [const { OnceCell::new() }; 3],
-            held: RefCell::new(VecDeque::new()),
+            telling: [const { Cell::new(false) }; 3],
             queued: Cell::new(false),
             unopened: Cell::new(false),
             opened: Waiters::new(),
@@ -130,6 +110,17 @@ impl Process {
         self.pipes.iter().filter_map(OnceCell::get)
     }
 
+    /// Whether a pipe tells the protocol what it brings, from now on.
+    pub(crate) fn set_telling(&self, fd: RawFd, tells: bool) {
+        if let Some(telling) = self.telling_of(fd) {
+            telling.set(tells);
+        }
+    }
+
+    fn telling_of(&self, fd: RawFd) -> Option<&Cell<bool>> {
+        self.telling.get(usize::try_from(fd).ok()?)
+    }
+
     fn share(&self) -> Rc<Process> {
         self.me.upgrade().expect("a child is asked through a share of it")
     }
@@ -162,16 +153,14 @@ impl Process {
             }
             if self.slot.is_lent() {
                 // Somebody looks at the protocol and runs the loop meanwhile.
-                return self.queue();
+                return self.slot.when_home(self.share());
             }
-            let held = if life.is_greeted() { self.held.borrow_mut().pop_front() } else { None };
             let title = || self.title();
-            match (held, life.owed()) {
-                (Some((fd, event)), _) => self.handle.step(&title, || self.tell_held(fd, event)),
-                (None, Some(Owed::ConnectionMade)) => self.handle.step(&title, || self.greet()),
-                (None, Some(Owed::ProcessExited)) => self.handle.step(&title, || self.tell_exit()),
-                (None, Some(Owed::ConnectionLost)) => self.handle.step(&title, || self.lose()),
-                (None, None) => return,
+            match life.owed() {
+                Some(Owed::ConnectionMade) => self.handle.step(&title, || self.greet()),
+                Some(Owed::ProcessExited) => self.handle.step(&title, || self.tell_exit()),
+                Some(Owed::ConnectionLost) => self.handle.step(&title, || self.lose()),
+                None => return,
             };
         }
     }
@@ -202,56 +191,8 @@ impl Process {
         self.let_go();
     }
 
-    /// A pipe has something to tell, on a fresh stack. Whether it was told; else it is held back until it can be.
-    pub(crate) fn pipe_tells(&self, fd: RawFd, event: PipeEvent<'_>) -> bool {
-        let life = self.life.get();
-        let waits = !life.is_greeted() || !self.held.borrow().is_empty() || self.slot.is_lent();
-        if life.is_lost() {
-            return true;
-        }
-        if waits {
-            self.held.borrow_mut().push_back((fd, event.into_owned()));
-            self.queue();
-        } else {
-            self.tell(fd, event);
-        }
-        !waits
-    }
-
-    fn tell_held(&self, fd: RawFd, event: PipeEvent<'static>) {
-        if let (PipeEvent::Data(_), Some(PipeTransport::Read(pipe))) = (&event, self.pipe(fd)) {
-            pipe.resume_reading();
-        }
-        self.tell(fd, event);
-    }
-
-    fn tell(&self, fd: RawFd, event: PipeEvent<'_>) {
-        match event {
-            PipeEvent::Data(data) => {
-                // What was held back when the user closed is dropped, as what is in the pipe.
-                if !self.is_closing() {
-                    self.callback("pipe_data_received", |protocol, transport| {
-                        protocol.pipe_data_received(transport, fd, &data)
-                    });
-                }
-            }
-            PipeEvent::Lost(cause) => self
-                .callback("pipe_connection_lost", |protocol, transport| {
-                    protocol.pipe_connection_lost(transport, fd, cause)
-                }),
-            PipeEvent::PauseWriting => self.callback("pause_writing", |protocol, transport| {
-                protocol.pause_writing(transport, fd);
-                Ok(())
-            }),
-            PipeEvent::ResumeWriting => self.callback("resume_writing", |protocol, transport| {
-                protocol.resume_writing(transport, fd);
-                Ok(())
-            }),
-        }
-    }
-
     /// Makes one callback. One that fails or panics ends the transport.
-    fn callback(
+    pub(crate) fn callback(
         &self,
         stage: &'static str,
         call: impl FnOnce(&mut dyn SubprocessProtocol, &SubprocessTransport) -> io::Result<()>,
@@ -277,6 +218,41 @@ impl Process {
             report = report.protocol(name);
         }
         self.handle.call_exception_handler(report);
+    }
+}
+
+/// What is looked at.
+impl Process {
+    /// Lends the protocol to somebody who looks at it, and who may run the loop meanwhile.
+    ///
+    /// The pipes that tell it have their own protocols out as well, so that what they bring waits in the system: as it
+    /// does under a layer.
+    pub(crate) fn lend<R>(&self, look: impl FnOnce(&mut dyn SubprocessProtocol) -> R) -> Lent<R> {
+        let (mut look, mut lent) = (Some(look), Lent::Nobody);
+        if !self.slot.is_lent() {
+            self.lend_with_pipes(0..3, &mut || {
+                if let Some(look) = look.take() {
+                    lent = self.slot.lend(look);
+                }
+            });
+        }
+        lent
+    }
+
+    fn lend_with_pipes(&self, mut pipes: Range<RawFd>, look: &mut dyn FnMut()) {
+        let Some(fd) = pipes.next() else { return look() };
+        let tells = self.telling_of(fd).is_some_and(Cell::get);
+        let mut looked = false;
+        if let Some(pipe) = self.pipe(fd).filter(|_| tells) {
+            // One that somebody else looks at is out already.
+            let _out_or_gone = pipe.transport().raw().with_protocol(&mut |_pipe_protocol| {
+                looked = true;
+                self.lend_with_pipes(pipes.clone(), look);
+            });
+        }
+        if !looked {
+            self.lend_with_pipes(pipes, look);
+        }
     }
 }
 
@@ -423,8 +399,6 @@ impl Process {
         drop(watch);
         let place = self.place.take();
         drop(place);
-        let held = self.held.take();
-        drop(held);
         if let Err(payload) = self.slot.empty() {
             self.report("Exception in the destructor of a protocol", Cause::from_panic(payload));
         }
@@ -523,6 +497,12 @@ impl Queued for Process {
 
     fn name(&self) -> String {
         self.title()
+    }
+}
+
+impl Caller for Process {
+    fn protocol_is_home(self: Rc<Self>) {
+        self.queue();
     }
 }
 

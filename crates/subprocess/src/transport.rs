@@ -252,6 +252,9 @@ impl SubprocessTransport {
     ///
     /// A `P` that was given as a `Box<dyn SubprocessProtocol>` or an `Rc<RefCell<P>>` is seen as well.
     ///
+    /// While the loop does not run, `look` may run it. What comes for this protocol meanwhile is told afterwards, and
+    /// nothing is read for it before: the protocols of its pipes are out too, unless they have been given others.
+    ///
     /// # Errors
     ///
     /// [`Busy`](WithProtocolError::Busy) inside one of its callbacks, or while a share of it is borrowed,
@@ -265,7 +268,7 @@ impl SubprocessTransport {
         &self,
         look: impl FnOnce(&mut P) -> R,
     ) -> Result<R, WithProtocolError> {
-        match self.0.slot.lend(|protocol| look_at(protocol, look)) {
+        match self.0.lend(|protocol| look_at(protocol, look)) {
             Lent::Gave(answer) => answer,
             Lent::Nobody if self.0.slot.is_lent() => Err(WithProtocolError::Busy),
             Lent::Nobody => Err(WithProtocolError::Lost),

@@ -465,3 +465,28 @@ fn a_child_without_pipes_is_lost_when_it_has_exited() {
         );
     });
 }
+
+// Linux 5.3 has pidfds, and no waitid that takes one: half of these calls are answered as it would
+#[cfg(all(target_os = "linux", not(tidegate_portable)))]
+#[test]
+fn a_kernel_that_cannot_wait_by_a_pidfd_is_asked_by_number() {
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=waitid"];
+    let inject = ["-e", "inject=waitid:error=EINVAL:when=1+2"];
+    let test = "a_kernel_that_cannot_wait_by_a_pidfd_is_asked_by_number";
+    if support::again_by(&[&strace[..], &inject[..]].concat(), test) {
+        return;
+    }
+    run(async {
+        let reports = keep_reports();
+        for code in 0..3 {
+            let (transport, _) = finished(shell(&format!("exit {code}"))).await;
+            assert_eq!(transport.get_returncode(), Some(code));
+        }
+        let (builder, _) = exec("/bin/cat");
+        let transport = builder.process_group(0).await.expect("a child");
+        transport.kill_group().expect("a group");
+        transport.closed().await;
+        assert_eq!(transport.get_returncode(), Some(-9));
+        assert_eq!(messages(&reports), [""; 0]);
+    });
+}

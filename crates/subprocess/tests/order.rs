@@ -6,7 +6,9 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
+use tidegate_protocols::{Cause, Protocol, ReadTransport, Transport, WithProtocolError};
 use tidegate_reactor::{EventLoop, LoopHandle};
 use tidegate_subprocess::{ChildProcess, PipeTransport, Stdio, subprocess_exec};
 use tidegate_testkit::{alone, run, watched};
@@ -63,7 +65,26 @@ fn nothing_comes_before_connection_made_however_soon_it_happens() {
     });
 }
 
-// a look at the protocol that runs the loop holds everything back
+/// Whether something waits in a pipe.
+fn is_readable(pipe: &ReadTransport) -> bool {
+    let readable = pipe.with_socket(|pipe| {
+        let mut pipe = [PollFd::new(&pipe, PollFlags::IN)];
+        poll(&mut pipe, Some(&Timespec::default())).expect("poll") > 0
+    });
+    readable.expect("a pipe that is not lost")
+}
+
+/// Whether a loop in which nobody does anything has nothing to do.
+fn assert_waits(event_loop: &EventLoop) {
+    let before = event_loop.handle().statistics();
+    event_loop.run_until_complete(turns(100)).expect("turns");
+    let after = event_loop.handle().statistics();
+    assert_eq!((after.events - before.events, after.ready), (0, 0), "the loop spins");
+    let steps = after.steps - before.steps;
+    assert!(steps < 110, "the loop spins: {steps} steps");
+}
+
+// what comes while somebody looks at the protocol and runs the loop is told after
 #[test]
 fn what_comes_while_the_protocol_is_looked_at_is_told_after() {
     watched(|| {
@@ -75,19 +96,105 @@ fn what_comes_while_the_protocol_is_looked_at_is_told_after() {
             .with_protocol(|_: &mut Recorder| {
                 transport.stdin().expect("piped").write(b"go\n");
                 let pipe = transport.stdout().expect("piped");
-                event_loop.run_until_complete(until(|| !pipe.is_reading())).expect("run");
+                event_loop.run_until_complete(until(|| is_readable(&pipe))).expect("run");
+                event_loop.run_until_complete(turns(10)).expect("turns");
+                assert_waits(&event_loop);
                 transport.kill().expect("it runs");
                 event_loop.run_until_complete(transport.wait()).expect("run");
-                event_loop.run_until_complete(turns(50)).expect("turns");
+                event_loop.run_until_complete(turns(10)).expect("turns");
+                assert_waits(&event_loop);
                 assert_eq!(log.told(), [Told::Made]);
-                // What is held back stays one read.
-                assert!(!transport.stdout().expect("piped").is_reading());
             })
             .expect("the protocol");
         event_loop.run_until_complete(transport.closed()).expect("run");
         log.assert_grammar();
         assert_eq!(log.data(1).len(), 2000);
         assert_eq!(log.data(2), "err\n");
+        event_loop.close().expect("closed");
+    });
+}
+
+// T-11: of the pipes of a child, too
+#[test]
+fn a_pause_that_is_given_while_the_protocol_is_looked_at_holds() {
+    for pauses_late in [false, true] {
+        watched(|| {
+            let event_loop = EventLoop::new().expect("a loop");
+            let (builder, log) = shell("read line; echo out; echo err >&2; read line");
+            let transport = event_loop.run_until_complete(builder.into_future()).expect("run");
+            let transport = transport.expect("a child");
+            let (out, err) =
+                (transport.stdout().expect("piped"), transport.stderr().expect("piped"));
+            let looked = transport.with_protocol(|_: &mut Recorder| {
+                if !pauses_late {
+                    out.pause_reading();
+                }
+                transport.stdin().expect("piped").write(b"go\n");
+                let both = || is_readable(&out) && is_readable(&err);
+                event_loop.run_until_complete(until(both)).expect("run");
+                event_loop.run_until_complete(turns(10)).expect("turns");
+                if pauses_late {
+                    out.pause_reading();
+                }
+                assert_waits(&event_loop);
+            });
+            assert_eq!(looked, Ok(()));
+            // Told of one pipe, and not of the other, which is as the user has left it.
+            event_loop.run_until_complete(until(|| log.data(2) == "err\n")).expect("run");
+            event_loop.run_until_complete(turns(10)).expect("turns");
+            assert!(!out.is_reading() && err.is_reading());
+            assert_eq!(log.data(1), "");
+            out.resume_reading();
+            event_loop.run_until_complete(until(|| log.data(1) == "out\n")).expect("run");
+            transport.close();
+            event_loop.run_until_complete(transport.closed()).expect("run");
+            log.assert_grammar();
+            event_loop.close().expect("closed");
+        });
+    }
+}
+
+/// A protocol of a pipe around the one that tells the child's.
+struct Around(Box<dyn Protocol>);
+
+impl Protocol for Around {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) -> io::Result<()> {
+        self.0.data_received(transport, data)
+    }
+
+    fn connection_lost(&mut self, transport: &Transport, cause: Option<Cause>) {
+        self.0.connection_lost(transport, cause);
+    }
+}
+
+// T-24
+#[test]
+fn pipes_with_protocols_of_their_own_go_on_unless_they_tell_the_child_s() {
+    watched(|| {
+        let event_loop = EventLoop::new().expect("a loop");
+        let (builder, log) = shell("read line; echo out; echo err >&2; read line");
+        let transport =
+            event_loop.run_until_complete(builder.into_future()).expect("run").expect("a child");
+        let (out, err) = (transport.stdout().expect("piped"), transport.stderr().expect("piped"));
+        out.wrap_protocol(|tells| Box::new(Around(tells)));
+        let own = tidegate_testkit::Recorder::taking_over();
+        let heard = own.log();
+        err.set_protocol(own);
+        let looked = transport.with_protocol(|_: &mut Recorder| {
+            assert_eq!(out.with_protocol(|_: &mut Around| ()), Err(WithProtocolError::Busy));
+            transport.stdin().expect("piped").write(b"go\n");
+            event_loop.run_until_complete(heard.received_at_least(4)).expect("run");
+            event_loop.run_until_complete(until(|| is_readable(&out))).expect("run");
+            assert_waits(&event_loop);
+        });
+        assert_eq!(looked, Ok(()));
+        assert_eq!(out.with_protocol(|_: &mut Around| ()), Ok(()));
+        assert_eq!(log.told(), [Told::Made]);
+        event_loop.run_until_complete(until(|| log.data(1) == "out\n")).expect("run");
+        transport.close();
+        event_loop.run_until_complete(transport.closed()).expect("run");
+        assert_eq!(heard.received(), b"err\n");
+        log.assert_grammar();
         event_loop.close().expect("closed");
     });
 }

@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use tidegate_protocols::{
-    Cause, Flow, FlowEvent, Gate, Lent, Notice, Owed, Protocol, Slot, Transport, Waiters,
+    Caller, Cause, Flow, FlowEvent, Gate, Lent, Notice, Owed, Protocol, Slot, Transport, Waiters,
     WriteBuffer, WriteLimits,
 };
 use tidegate_reactor::{Deferred, LoopHandle, OfferReason, Queued, Report, TimerHandle};
@@ -85,8 +85,6 @@ pub(crate) struct Seldom {
     pub(crate) turn: Option<Rc<Held>>,
     /// How many bytes more, and for how long, a closed connection reads.
     pub(crate) linger: Option<(usize, Duration)>,
-    /// The loss could not be told yet: somebody looks at the protocol.
-    pub(crate) loss_due: bool,
     /// Who opens the connection, until that is told how it went.
     pub(crate) gate: Option<Gate>,
 }
@@ -290,7 +288,7 @@ impl Tls {
             && let Some(notice) = self.owed.get().due()
         {
             if self.slot.is_lent() {
-                return self.queue_again();
+                return self.wait_for_home();
             }
             let Some(face) = self.face() else { return };
             self.owed.set(self.owed.get().on(FlowEvent::Told));
@@ -313,7 +311,13 @@ impl Tls {
         }
     }
 
-    /// Somebody looks at the protocol and runs the loop meanwhile: the callback is for a later turn.
+    /// Somebody looks at the protocol and runs the loop meanwhile: what is due waits until the protocol is home.
+    #[cold]
+    pub(crate) fn wait_for_home(&self) {
+        self.slot.when_home(self.share());
+    }
+
+    /// What is due is for a later turn.
     pub(crate) fn queue_again(&self) {
         // A loop that is closed has no later turn, and calls nobody.
         let _closed = self.handle.queue(self.share());
@@ -376,10 +380,7 @@ impl Tls {
     pub(crate) fn if_seldom<R: Default>(&self, look: impl FnOnce(&mut Seldom) -> R) -> R {
         let Some(mut seldom) = self.seldom.take() else { return R::default() };
         let answer = look(&mut seldom);
-        let needed = seldom.turn.is_some()
-            || seldom.linger.is_some()
-            || seldom.loss_due
-            || seldom.gate.is_some();
+        let needed = seldom.turn.is_some() || seldom.linger.is_some() || seldom.gate.is_some();
         self.seldom.set(needed.then_some(seldom));
         answer
     }
@@ -448,6 +449,12 @@ impl Deferred for Tls {
             _ if self.owes_callbacks() => self.catch_up(),
             _ => {}
         }
+    }
+}
+
+impl Caller for Tls {
+    fn protocol_is_home(self: Rc<Self>) {
+        self.queue_again();
     }
 }
 

@@ -2,11 +2,9 @@
 
 use std::io;
 use std::panic::resume_unwind;
-use std::rc::Rc;
 use std::time::Duration;
 
 use tidegate_protocols::{Cause, Lent};
-use tidegate_reactor::Queued;
 
 use crate::connection::Tls;
 use crate::error::TlsError;
@@ -16,38 +14,6 @@ use crate::lifecycle::{Life, LifeEvent, PeerEnd, Reading, Writing};
 /// unread input would destroy it.
 const ALERT_BYTES: usize = 256 * 1024;
 const ALERT_TIME: Duration = Duration::from_secs(1);
-
-/// A loss that waits for somebody who looks at the protocol. With it everything is let go of, told or not: the loop may
-/// close before.
-struct LossDue(Rc<Tls>);
-
-impl LossDue {
-    fn queue(self: Rc<Self>) {
-        // A loop that is closed calls nobody.
-        let _closed = self.0.handle.clone().queue(self);
-    }
-}
-
-impl Queued for LossDue {
-    fn run(self: Rc<Self>) {
-        let tls = &self.0;
-        match tls.slot.is_lent() {
-            true => self.queue(),
-            false => drop(tls.handle.step(&|| tls.title(), || tls.deliver_loss())),
-        }
-    }
-
-    fn name(&self) -> String {
-        self.0.title()
-    }
-}
-
-impl Drop for LossDue {
-    fn drop(&mut self) {
-        self.0.if_seldom(|seldom| seldom.loss_due = false);
-        self.0.let_go();
-    }
-}
 
 impl Tls {
     /// Closes: what was written is still sent, then the end is said, and the peer's awaited.
@@ -208,10 +174,6 @@ impl Tls {
         {
             gate.fail(cause);
         }
-        if self.slot.is_lent() {
-            self.keep_seldom(|seldom| seldom.loss_due = true);
-            return Rc::new(LossDue(self.share())).queue();
-        }
         self.deliver_loss();
     }
 
@@ -245,7 +207,7 @@ impl Tls {
 
     /// Drops the protocol and the session, and tells whoever waits. It breaks every cycle through here.
     pub(crate) fn let_go(&self) {
-        if self.life.get() == Life::Lost || self.if_seldom(|seldom| seldom.loss_due) {
+        if self.life.get() == Life::Lost {
             return;
         }
         self.live(LifeEvent::Delivered);

@@ -142,7 +142,7 @@ impl Tls {
     pub(crate) fn go_on(&self) -> Result<(), Failure> {
         while self.can_deliver() && self.has_undelivered() {
             if self.slot.is_lent() {
-                self.queue_again();
+                self.wait_for_home();
                 return Ok(());
             }
             let Some(mut rest) = self.rest.take() else { break };
@@ -172,7 +172,7 @@ impl Tls {
         while *at < plain.len() && self.is_flowing() && answer.is_ok() {
             let Some(face) = self.face() else { break };
             if self.slot.is_lent() {
-                self.queue_again();
+                self.wait_for_home();
                 break;
             }
             answer = self.deliver_once(&face, plain, at);
@@ -219,7 +219,7 @@ impl Tls {
         }
         let Some(face) = self.face() else { return Ok(()) };
         if self.slot.is_lent() {
-            self.queue_again();
+            self.wait_for_home();
             return Ok(());
         }
         let was_receiving = self.receiving.replace(true);

@@ -435,6 +435,63 @@ fn a_loss_that_comes_while_somebody_looks_at_the_protocol_is_told_later() {
     });
 }
 
+/// Whether a loop in which nobody does anything has nothing to do.
+fn assert_waits(event_loop: &EventLoop) {
+    let before = event_loop.handle().statistics();
+    event_loop.run_until_complete(turns(100)).expect("turns");
+    let after = event_loop.handle().statistics();
+    assert_eq!(after.ready, 0, "the loop spins");
+    let steps = after.steps - before.steps;
+    assert!(steps < 110, "the loop spins: {steps} steps");
+}
+
+fn run_in<F: Future>(event_loop: &EventLoop, future: F) -> F::Output {
+    event_loop.run_until_complete(future).expect("a loop that is not stopped")
+}
+
+// T-11: what comes meanwhile stays below, and what a pause has kept stays where it is
+#[test]
+fn what_comes_while_somebody_looks_at_the_protocol_is_received_later() {
+    const MUCH: usize = 1 << 20;
+    for keeps_some in [false, true] {
+        watched(|| {
+            let event_loop = EventLoop::with_clock(JumpingClock::new()).expect("an event loop");
+            let pair = at_rest(&event_loop);
+            let mut log = pair.client.log.clone();
+            if keeps_some {
+                // A pause in the middle of a record.
+                let pauses = |transport: &Transport| transport.pause_reading();
+                let next = Recorder::taking_over().buffered(16);
+                let next = next.once(Callback::BufferUpdated, pauses);
+                log = next.log();
+                pair.client.set_protocol(next);
+                pair.server.write(&pattern(1000));
+                run_in(&event_loop, log.received_at_least(16));
+            }
+            let looked = pair.client.with_protocol(|_: &mut Recorder| {
+                let before = log.events();
+                pair.client.resume_reading();
+                pair.server.write(&pattern(MUCH));
+                pair.client.write(&pattern(MUCH));
+                run_in(&event_loop, turns(100));
+                assert_waits(&event_loop);
+                assert_eq!(log.events(), before);
+            });
+            assert_eq!(looked, Ok(()));
+            let mut expected = if keeps_some { pattern(1000) } else { Vec::new() };
+            expected.extend(pattern(MUCH));
+            run_in(&event_loop, log.received_at_least(expected.len()));
+            assert!(log.received() == expected);
+            run_in(&event_loop, pair.server.log.received_at_least(MUCH));
+            run_in(&event_loop, log.until(|log| log.has(Callback::ResumeWriting)));
+            pair.client.close();
+            run_in(&event_loop, log.lost());
+            run_in(&event_loop, pair.server.log.lost());
+            event_loop.close().expect("a loop that does not run");
+        });
+    }
+}
+
 // T-03: and the loop may close before it is
 #[test]
 fn nothing_is_left_of_a_loss_that_is_not_told() {

@@ -20,8 +20,8 @@ use std::io;
 use std::rc::{Rc, Weak};
 
 use tidegate_protocols::{
-    Address, Cause, DatagramProtocol, DatagramStatistics, DatagramTransport, Owed, Slot, Waiters,
-    WriteLimits,
+    Address, Caller, Cause, DatagramProtocol, DatagramStatistics, DatagramTransport, Owed, Slot,
+    Waiters, WriteLimits,
 };
 use tidegate_reactor::{Deferred, Interest, LoopHandle, OfferReason, Queued, Readiness, Watcher};
 
@@ -198,7 +198,8 @@ impl<W: DatagramWire> Endpoint<W> {
         let life = self.life.get();
         let reads = matches!(life, Life::Opening | Life::Open)
             && self.reading.get() == Reading::Flowing
-            && !self.holds_datagrams();
+            && !self.holds_datagrams()
+            && !self.slot.is_awaited();
         let writes = self.refused.get() && !self.resting.get() && life.takes_bytes();
         let interest = match (reads, writes) {
             (false, false) => Interest::NONE,
@@ -224,7 +225,7 @@ impl<W: DatagramWire> Endpoint<W> {
     fn greet(&self) {
         let Some(face) = self.face() else { return };
         if self.slot.is_lent() {
-            return self.queue_again();
+            return self.wait_for_home();
         }
         self.greeted.set(true);
         self.callback("connection_made", |protocol| {
@@ -255,7 +256,15 @@ impl<W: DatagramWire> Endpoint<W> {
             || !self.errors.borrow().is_empty()
     }
 
-    /// Somebody looks at the protocol and runs the loop meanwhile: the callback is for a later turn.
+    /// Somebody looks at the protocol and runs the loop meanwhile: what is due waits until the protocol is home, and
+    /// nothing is received before.
+    #[cold]
+    fn wait_for_home(&self) {
+        self.slot.when_home(self.share());
+        self.update_interest();
+    }
+
+    /// The callbacks that are due are for a later turn.
     fn queue_again(&self) {
         // A loop that is closed has no later turn, and calls nobody.
         let _closed = self.handle.queue(self.share());
@@ -292,6 +301,17 @@ impl<W: DatagramWire> Watcher for Endpoint<W> {
 
     fn loop_closed(self: Rc<Self>) {
         self.forget();
+    }
+}
+
+impl<W: DatagramWire> Caller for Endpoint<W> {
+    fn protocol_is_home(self: Rc<Self>) {
+        self.update_interest();
+        self.queue_again();
+        if !self.greeted.get() && self.life.get() == Life::Losing {
+            // Both have waited.
+            self.queue_again();
+        }
     }
 }
 

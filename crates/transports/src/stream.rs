@@ -19,7 +19,7 @@ use std::io;
 use std::rc::{Rc, Weak};
 
 use tidegate_protocols::{
-    Address, Cause, Owed, Protocol, Slot, Transport, Waiters, WriteBuffer, WriteLimits,
+    Address, Caller, Cause, Owed, Protocol, Slot, Transport, Waiters, WriteBuffer, WriteLimits,
 };
 use tidegate_reactor::{Deferred, Interest, LoopHandle, OfferReason, Queued, Readiness, Watcher};
 
@@ -261,7 +261,7 @@ impl<W: Wire> Connection<W> {
     fn update_interest(&self) {
         let life = self.life.get();
         let reads = match life {
-            Life::Opening | Life::Open if self.is_flowing() => true,
+            Life::Opening | Life::Open if self.is_flowing() => !self.slot.is_awaited(),
             // Whether the reader of a pipe is there still.
             Life::Opening | Life::Open | Life::Draining => self.reading.get() == Reading::Absent,
             Life::Lingering => true,
@@ -292,7 +292,7 @@ impl<W: Wire> Connection<W> {
     fn greet(&self) {
         let Some(face) = self.face() else { return };
         if self.slot.is_lent() {
-            return self.queue_again();
+            return self.wait_for_home();
         }
         self.greeted.set(true);
         self.callback("connection_made", |protocol| protocol.connection_made(&face));
@@ -315,10 +315,12 @@ impl<W: Wire> Connection<W> {
         self.owed.get().due().is_some() || self.life.get() == Life::Draining
     }
 
-    /// Somebody looks at the protocol and runs the loop meanwhile: the callback is for a later turn.
-    fn queue_again(&self) {
-        // A loop that is closed has no later turn, and calls nobody.
-        let _closed = self.handle.queue(self.share());
+    /// Somebody looks at the protocol and runs the loop meanwhile: what is due waits until the protocol is home, and
+    /// nothing is read before.
+    #[cold]
+    fn wait_for_home(&self) {
+        self.slot.when_home(self.share());
+        self.update_interest();
     }
 
     /// What reports call this connection.
@@ -350,6 +352,18 @@ impl<W: Wire> Watcher for Connection<W> {
 
     fn loop_closed(self: Rc<Self>) {
         self.forget();
+    }
+}
+
+impl<W: Wire> Caller for Connection<W> {
+    fn protocol_is_home(self: Rc<Self>) {
+        self.update_interest();
+        // A loop that is closed calls nobody.
+        let _closed = self.handle.queue(self.clone());
+        if !self.greeted.get() && self.life.get() == Life::Losing {
+            // Both have waited.
+            self.queue_loss();
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use tidegate_protocols::layer::{Above, Gate, Layer, Transparent};
 use tidegate_protocols::{Flow, Transport, Waiter};
 use tidegate_reactor::{LoopHandle, spawn};
 use tidegate_testkit::{Callback, Event, Recorder, Tripwire, run};
@@ -279,6 +280,57 @@ fn what_is_asked_of_reading_meanwhile_holds_afterwards() {
             near.transport.abort();
         }
     });
+}
+
+// F-02: whatever is changed above the wire meanwhile
+#[test]
+fn a_pause_outlives_a_change_of_protocol_and_a_layer_that_come_meanwhile() {
+    type Change = fn(&Transport, Recorder);
+    let changes: [Change; 3] = [
+        |transport, next| transport.set_protocol(next),
+        |transport, next| {
+            let above = Above { greeted: true, ..Above::new(Box::new(next)) };
+            transport.wrap_protocol(|_before| Transparent.under(above, Gate::new(None, |_| ())));
+        },
+        |transport, next| {
+            transport.set_protocol(next);
+            layer::raise(transport, true);
+        },
+    ];
+    // Before the file, while it is sent, and in both orders of pause and change.
+    let pauses = [[true, false, false], [false, true, false], [false, false, true], [false; 3]];
+    let kinds = [Kind::Tcp, Kind::Layered, Kind::Memory];
+    for (kind, change) in kinds.into_iter().flat_map(|kind| changes.map(|change| (kind, change))) {
+        run(async {
+            for [before, first, second] in pauses {
+                let (near, far) = connected(kind).await;
+                let pause_if = |pauses: bool| {
+                    if pauses {
+                        near.transport.pause_reading();
+                    }
+                };
+                pause_if(before);
+                let file = file_of(&pattern(much(kind)));
+                let sending = stuck(&near, &far, &file).await;
+                pause_if(first);
+                let next = Recorder::taking_over();
+                let log = next.log();
+                change(&near.transport, next);
+                pause_if(second);
+                far.transport.write(b"hello");
+                far.transport.resume_reading();
+                sending.await.unwrap();
+                let paused = before || first || second;
+                assert_eq!(near.transport.is_reading(), !paused, "{kind:?}");
+                turns(20).await;
+                assert!(!paused || log.received_len() == 0, "{kind:?}");
+                near.transport.resume_reading();
+                log.received_at_least(5).await;
+                near.transport.abort();
+                log.lost().await;
+            }
+        });
+    }
 }
 
 #[test]

@@ -226,6 +226,9 @@ impl DatagramTransport {
     ///
     /// A `P` that was given to the endpoint as a `Box<dyn DatagramProtocol>` or an `Rc<RefCell<P>>` is seen as well.
     ///
+    /// While the loop does not run, `look` may run it. What comes for this protocol meanwhile is told afterwards, and
+    /// nothing is received before.
+    ///
     /// # Errors
     ///
     /// [`Busy`](WithProtocolError::Busy) inside one of its callbacks, or while a share of it is borrowed,

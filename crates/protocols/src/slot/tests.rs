@@ -285,3 +285,60 @@ fn destructors_may_come_back_to_their_slot() {
         assert!(log.borrow().contains(&"drop a".to_owned()), "{place}");
     }
 }
+
+/// Writes down that it was told, and how the slot was then.
+struct Note {
+    slot: Rc<Slot<Guest>>,
+    log: Log,
+}
+
+impl Caller for Note {
+    fn protocol_is_home(self: Rc<Self>) {
+        let name = name(&self.slot).unwrap_or("nobody");
+        self.log.borrow_mut().push(format!("{name} is home"));
+    }
+}
+
+/// Has a caller wait, twice, for the protocol; `meanwhile` happens while it is out.
+fn check_waiting(meanwhile: impl FnOnce(&Slot<Guest>, &Log), expected: &[&str]) {
+    let log = Log::default();
+    let slot = Rc::new(Slot::new(guest("a", &log)));
+    let note = Rc::new(Note { slot: slot.clone(), log: log.clone() });
+    let lent = slot.lend(|_| {
+        assert!(!slot.is_awaited());
+        slot.when_home(note.clone());
+        slot.when_home(note.clone());
+        assert!(slot.is_awaited() && log.borrow().is_empty());
+        meanwhile(&slot, &log);
+    });
+    assert!(!slot.is_awaited());
+    assert_eq!(*log.borrow(), expected, "{lent:?}");
+    assert_eq!(Rc::strong_count(&note), 1, "the caller is kept");
+}
+
+#[test]
+fn whoever_waits_for_the_protocol_is_told_once_when_it_is_home() {
+    check_waiting(|_, _| (), &["a is home"]);
+    check_waiting(|_, _| panic!("on purpose"), &["a is home"]);
+    // T-24: of the protocol that it is by then
+    check_waiting(
+        |slot, log| slot.change(replace_by(guest("b", log))).unwrap(),
+        &["drop a", "b is home"],
+    );
+    // And nobody is told of one that never comes.
+    check_waiting(|slot, _| slot.empty().unwrap(), &["drop a"]);
+    check_waiting(|slot, _| slot.change(Box::new(|_| panic!("on purpose"))).unwrap(), &["drop a"]);
+}
+
+#[test]
+fn whoever_waits_for_a_protocol_that_is_home_is_told_at_once() {
+    let log = Log::default();
+    let slot = Rc::new(Slot::new(guest("a", &log)));
+    let note = Rc::new(Note { slot: slot.clone(), log: log.clone() });
+    slot.when_home(note.clone());
+    assert_eq!(*log.borrow(), ["a is home"]);
+    slot.empty().unwrap();
+    slot.when_home(note.clone());
+    assert_eq!(*log.borrow(), ["a is home", "drop a"]);
+    assert_eq!(Rc::strong_count(&note), 1, "the caller is kept");
+}

@@ -299,3 +299,20 @@ fn reports_name_the_protocol_and_not_the_layer() {
     storeys.fake.face().unwrap().raw().with_protocol(look).unwrap();
     assert!(name.ends_with("Diary"), "{name}");
 }
+
+// T-03: or what the wire has to tell meanwhile would come to nobody
+#[test]
+fn the_layer_is_out_while_somebody_looks_at_the_protocol_above_it() {
+    for count in 1..=3 {
+        let storeys = Storeys::build(count, Diary::default());
+        let transport = storeys.open();
+        let wire = storeys.fake.face().unwrap();
+        let busy = || wire.raw().with_protocol(&mut |_| ()) == Err(WithProtocolError::Busy);
+        assert_eq!(transport.with_protocol(|_: &mut Diary| busy()), Ok(true));
+        assert!(!busy());
+        let panics = || transport.with_protocol(|_: &mut Diary| panic!("on purpose"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
+        assert!(!busy());
+        storeys.fake.lose();
+    }
+}

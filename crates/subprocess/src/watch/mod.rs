@@ -126,7 +126,7 @@ impl Watch {
     fn wait(&self, options: WaitIdOptions) -> rustix::io::Result<Option<WaitIdStatus>> {
         match self.by {
             #[cfg(all(target_os = "linux", not(tidegate_portable)))]
-            By::Descriptor => room::wait(&self.descriptor, options),
+            By::Descriptor => room::wait(&self.descriptor, self.pid, options),
             #[cfg(all(target_os = "linux", not(tidegate_portable)))]
             By::Nothing => Err(Errno::CHILD),
             By::Number => thread::wait(self.pid, options),

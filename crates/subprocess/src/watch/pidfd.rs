@@ -28,9 +28,14 @@ pub(super) fn open(pid: Pid) -> io::Result<(OwnedFd, By)> {
 
 pub(super) fn wait(
     pidfd: &OwnedFd,
+    pid: Pid,
     options: WaitIdOptions,
 ) -> rustix::io::Result<Option<WaitIdStatus>> {
-    rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), options))
+    match rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), options)) {
+        // Linux 5.3 opens them and tells when they are readable, but does not wait by them yet.
+        Err(Errno::INVAL) => thread::wait(pid, options),
+        waited => waited,
+    }
 }
 
 pub(super) fn send_signal(pidfd: &OwnedFd, signal: Signal) -> rustix::io::Result<()> {

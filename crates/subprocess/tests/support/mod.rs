@@ -287,20 +287,27 @@ impl Count {
 ///
 /// It takes an `env` that can do so, as that of GNU; elsewhere the test is skipped.
 pub(crate) fn again_ignoring(signal: &str, test: &str) -> bool {
-    const ASKED: &str = "TIDEGATE_IGNORES_A_SIGNAL";
+    again_by(&["env", &format!("--ignore-signal={signal}")], test)
+}
+
+/// Runs a test of this program again in a process that another program starts; false in that process.
+///
+/// Where that program is not there, or cannot do it, the test is skipped.
+pub(crate) fn again_by(starter: &[&str], test: &str) -> bool {
+    const ASKED: &str = "TIDEGATE_RUNS_AGAIN";
     if std::env::var_os(ASKED).is_some() {
         return false;
     }
     watched(|| {
-        let ignoring = || {
-            let mut command = Command::new("env");
-            command.arg(format!("--ignore-signal={signal}"));
+        let starting = || {
+            let mut command = Command::new(starter[0]);
+            command.args(&starter[1..]);
             command
         };
-        if !ignoring().arg("true").output().is_ok_and(|ended| ended.status.success()) {
-            return eprintln!("skipped: env cannot ignore signals");
+        if !starting().arg("true").output().is_ok_and(|ended| ended.status.success()) {
+            return eprintln!("skipped: this takes {}", starter.join(" "));
         }
-        let ended = ignoring()
+        let ended = starting()
             .arg(std::env::current_exe().expect("this program"))
             .args(["--exact", test, "--nocapture"])
             .env(ASKED, "yes")

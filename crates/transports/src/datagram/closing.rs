@@ -76,7 +76,7 @@ impl<W: DatagramWire> Endpoint<W> {
     pub(super) fn lose(&self) {
         let Some(face) = self.face() else { return };
         if self.slot.is_lent() {
-            return self.queue_again();
+            return self.wait_for_home();
         }
         let cause = self.copy_of_cause();
         self.callback("connection_lost", |protocol| {

@@ -70,11 +70,14 @@ pub(super) struct Held {
 impl<W: DatagramWire> Endpoint<W> {
     /// Receives a few times, and delivers what came.
     pub(super) fn on_readable(&self) {
+        if self.slot.is_lent() {
+            return self.wait_for_home();
+        }
         let (mut found, mut bytes) = (0, 0);
         let mut emptied = false;
         while found < self.pace.receives.get() && bytes < MOST_BYTES && !emptied {
             // A notice or an error that is due is told before anything newer is received.
-            if !self.receives() || self.slot.is_lent() || self.owes_callbacks() {
+            if !self.receives() || self.owes_callbacks() {
                 break;
             }
             match self.receive_once() {
@@ -114,7 +117,7 @@ impl<W: DatagramWire> Endpoint<W> {
         let Some(mut held) = self.held.take() else { return };
         if self.slot.is_lent() {
             self.held.set(Some(held));
-            return self.queue_again();
+            return self.wait_for_home();
         }
         let left = self.deliver(&held.bytes[held.start..], held.size, &held.from);
         if left > 0 {

@@ -275,7 +275,7 @@ impl<W: DatagramWire> Endpoint<W> {
             return;
         }
         if self.slot.is_lent() {
-            return self.queue_again();
+            return self.wait_for_home();
         }
         // Errors that are met while these are told have their turn in the next round of the list.
         let errors = self.errors.take();

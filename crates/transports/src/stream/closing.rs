@@ -89,7 +89,7 @@ impl<W: Wire> Connection<W> {
     pub(super) fn lose(&self) {
         let Some(face) = self.face() else { return };
         if self.slot.is_lent() {
-            return self.queue_again();
+            return self.wait_for_home();
         }
         let cause = self.copy_of_cause();
         self.callback("connection_lost", |protocol| protocol.connection_lost(&face, cause));

@@ -3,7 +3,7 @@
 use std::mem;
 use std::rc::Rc;
 
-use tidegate_protocols::{DetachError, Detached, RawTransport, WriteBuffer};
+use tidegate_protocols::{Caller, DetachError, Detached, RawTransport, WriteBuffer};
 use tidegate_reactor::{Enrolled, Queued};
 
 use super::{Connection, Wire};
@@ -89,11 +89,18 @@ struct Departure<W: Wire> {
     _enrolled: Enrolled,
 }
 
+impl<W: Wire> Caller for Departure<W> {
+    fn protocol_is_home(self: Rc<Self>) {
+        // A loop that is closed calls nobody.
+        let _closed = self.connection.handle.queue(self.clone());
+    }
+}
+
 impl<W: Wire> Queued for Departure<W> {
     fn run(self: Rc<Self>) {
         if self.connection.slot.is_lent() {
             // Somebody looks at the protocol and runs the loop meanwhile.
-            let _closed = self.connection.handle.queue(self.clone());
+            self.connection.slot.when_home(self.clone());
         } else {
             self.connection.lose();
         }

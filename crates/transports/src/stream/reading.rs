@@ -24,6 +24,9 @@ impl<W: Wire> Connection<W> {
         self.receiving.set(true);
         let lent = self.slot.lend(|protocol| protocol.receive(&face, &mut incoming));
         self.receiving.set(false);
+        if let Lent::Nobody = lent {
+            return self.nobody_reads();
+        }
         self.close_fds();
         let stage = incoming.stage();
         let outcome = incoming.outcome();
@@ -65,6 +68,14 @@ impl<W: Wire> Connection<W> {
     fn readable_unasked(&self) {
         if self.reading.get() == Reading::Absent {
             self.peer_gone();
+        }
+    }
+
+    /// The wire is readable, and the protocol is out.
+    #[cold]
+    fn nobody_reads(&self) {
+        if self.slot.is_lent() {
+            self.wait_for_home();
         }
     }
 

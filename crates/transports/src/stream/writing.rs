@@ -423,7 +423,7 @@ impl<W: Wire> Connection<W> {
             return;
         }
         if self.slot.is_lent() {
-            return self.queue_again();
+            return self.wait_for_home();
         }
         while !self.life.get().is_over()
             && let Some(notice) = self.owed.get().due()
