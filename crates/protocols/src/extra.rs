@@ -13,8 +13,7 @@ pub struct PeerName(pub Address);
 pub struct SockName(pub Address);
 
 /// Who the process at the other end of a Unix socket was when it connected, or began to listen, as
-/// [`get_extra_info`](crate::Transport::get_extra_info) answers it. Linux tells it; elsewhere there is none, nor is there
-/// of a peer outside of the container (the namespace of processes) that we are in.
+/// [`get_extra_info`](crate::Transport::get_extra_info) answers it. Linux tells it; elsewhere there is none.
 ///
 /// asyncio has no counterpart; there one reads `SO_PEERCRED` from the socket.
 ///
@@ -27,7 +26,8 @@ pub struct SockName(pub Address);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerCredentials {
-    /// The number of the process, where the system tells it.
+    /// The number of the process. `None` where the system does not tell it, or where the process is outside of this
+    /// process's namespace, and so has no number here: that of a host which serves a socket to a container, say.
     pub pid: Option<i32>,
     /// Its effective user.
     pub uid: u32,

@@ -138,9 +138,10 @@ impl LoopHandle {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn getnameinfo(&self, address: SocketAddr, flags: i32) -> Lookup<(String, String)> {
-        Lookup(
-            self.run_in_executor(move || dns_lookup::getnameinfo(&address, flags).map_err(explain)),
-        )
+        Lookup(self.run_in_executor(move || {
+            dns_lookup::getnameinfo(&address, flags)
+                .map_err(|error| explain(error, format!("the name of {address}")))
+        }))
     }
 }
 
@@ -244,8 +245,11 @@ impl<S: Into<Service>> From<Option<S>> for Service {
 
 /// The system has no answer; found inside the [`io::Error`] of a lookup, with
 /// `error.get_ref().and_then(|inside| inside.downcast_ref::<ResolveError>())`.
+///
+/// Its message says what was looked up, and why that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolveError {
+    asked: String,
     code: i32,
     kind: io::ErrorKind,
     text: String,
@@ -267,7 +271,7 @@ impl ResolveError {
 
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (code {})", self.text, self.code)
+        write!(f, "cannot look up {}: {} (code {})", self.asked, self.text, self.code)
     }
 }
 
@@ -281,10 +285,11 @@ impl From<ResolveError> for io::Error {
 
 /// Asks the system. Blocks.
 fn addresses(host: Option<&str>, service: &Service, hints: Hints) -> io::Result<Vec<AddressInfo>> {
+    let asked = question(host, service);
     let service = service.to_text();
     // The system says so as well, but the crate between us has another error for it.
     if host.is_none() && service.is_none() {
-        return Err(explain(LookupError::new(EAI_NONAME)));
+        return Err(explain(LookupError::new(EAI_NONAME), asked));
     }
     let hints = AddrInfoHints {
         flags: hints.flags,
@@ -292,7 +297,8 @@ fn addresses(host: Option<&str>, service: &Service, hints: Hints) -> io::Result<
         socktype: hints.socktype,
         protocol: hints.protocol,
     };
-    let found = dns_lookup::getaddrinfo(host, service.as_deref(), Some(hints)).map_err(explain)?;
+    let found = dns_lookup::getaddrinfo(host, service.as_deref(), Some(hints));
+    let found = found.map_err(|error| explain(error, asked))?;
     found
         .map(|found| {
             let found = found?;
@@ -307,7 +313,21 @@ fn addresses(host: Option<&str>, service: &Service, hints: Hints) -> io::Result<
         .collect()
 }
 
-fn explain(error: LookupError) -> io::Error {
+/// What is looked up, in words. A port is nothing that could be missing.
+fn question(host: Option<&str>, service: &Service) -> String {
+    let name = match service {
+        Service::Name(name) if name.parse::<u16>().is_err() => Some(name),
+        _ => None,
+    };
+    match (host, name) {
+        (Some(host), Some(name)) => format!("the service {name:?} of the host {host:?}"),
+        (Some(host), None) => format!("the host {host:?}"),
+        (None, Some(name)) => format!("the service {name:?}"),
+        (None, None) => "an address of this machine".to_owned(),
+    }
+}
+
+fn explain(error: LookupError, asked: String) -> io::Error {
     let code = error.error_num();
     // Zero: not from the resolver at all. EAI_SYSTEM: the system's own error number says more.
     if code == 0 || code == libc::EAI_SYSTEM {
@@ -325,5 +345,5 @@ fn explain(error: LookupError) -> io::Error {
         LookupErrorKind::Memory => io::ErrorKind::OutOfMemory,
         _ => io::ErrorKind::Other,
     };
-    ResolveError { code, kind, text }.into()
+    ResolveError { asked, code, kind, text }.into()
 }

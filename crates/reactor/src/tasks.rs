@@ -9,7 +9,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use async_task::Runnable;
@@ -252,20 +252,26 @@ impl From<JoinError> for io::Error {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct TaskPanic {
-    payload: Payload,
+    text: String,
+    /// Never locked: only so that other threads may look at the text, though not at the value.
+    payload: Mutex<Payload>,
 }
 
 impl TaskPanic {
+    fn new(payload: Payload) -> TaskPanic {
+        TaskPanic { text: panic_text(&*payload).to_owned(), payload: Mutex::new(payload) }
+    }
+
     /// The text of the panic, as far as it has one.
     #[must_use]
     pub fn text(&self) -> &str {
-        panic_text(&*self.payload)
+        &self.text
     }
 
     /// The value that the task panicked with.
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send> {
-        self.payload
+        self.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the panic go on in the caller.
@@ -274,7 +280,7 @@ impl TaskPanic {
     ///
     /// Always.
     pub fn resume(self) -> ! {
-        resume_unwind(self.payload)
+        resume_unwind(self.into_payload())
     }
 }
 
@@ -322,7 +328,7 @@ impl<F: Future> Future for Spawned<F> {
             Some(future) => match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
                 Ok(Poll::Ready(value)) => Ok(value),
                 Ok(Poll::Pending) => return Poll::Pending,
-                Err(payload) => Err(JoinError::Panicked(TaskPanic { payload })),
+                Err(payload) => Err(JoinError::Panicked(TaskPanic::new(payload))),
             },
             None => return Poll::Ready(()),
         };
@@ -460,8 +466,9 @@ impl Core {
 
     fn report_panic(&self, task: &'static str, panic: TaskPanic) {
         let report = Report::new("Task exception was never retrieved").task(task);
-        self.report(&report.panic(&*panic.payload));
-        caught::discard(panic.payload);
+        let payload = panic.into_payload();
+        self.report(&report.panic(&*payload));
+        caught::discard(payload);
     }
 }
 
@@ -479,6 +486,6 @@ fn schedule(task: Runnable<Home>) {
 /// Drops a join error, whose payload's destructor may panic.
 fn caught_drop(error: JoinError) {
     if let JoinError::Panicked(panic) = error {
-        caught::discard(panic.payload);
+        caught::discard(panic.into_payload());
     }
 }

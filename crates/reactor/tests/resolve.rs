@@ -86,31 +86,52 @@ fn a_lookup_that_fails_says_why_and_can_be_matched() {
     watched(|| {
         let numeric = Hints { flags: resolve::AI_NUMERICHOST, ..STREAM };
         let cases = [
-            (look_up(Some("no digits"), 80, numeric), resolve::EAI_NONAME, ErrorKind::NotFound),
-            (look_up(None, (), STREAM), resolve::EAI_NONAME, ErrorKind::NotFound),
+            (
+                look_up(Some("no digits"), 80, numeric),
+                r#"the host "no digits""#,
+                resolve::EAI_NONAME,
+                ErrorKind::NotFound,
+            ),
+            (
+                look_up(None, (), STREAM),
+                "an address of this machine",
+                resolve::EAI_NONAME,
+                ErrorKind::NotFound,
+            ),
             (
                 look_up(Some("127.0.0.1"), "no-such-service", STREAM),
+                r#"the service "no-such-service" of the host "127.0.0.1""#,
                 resolve::EAI_SERVICE,
                 ErrorKind::InvalidInput,
             ),
             (
-                look_up(Some("127.0.0.1"), 80, Hints { family: 12_345, ..STREAM }),
+                look_up(None, "no-such-service", STREAM),
+                r#"the service "no-such-service""#,
+                resolve::EAI_SERVICE,
+                ErrorKind::InvalidInput,
+            ),
+            (
+                look_up(Some("127.0.0.1"), "80", Hints { family: 12_345, ..STREAM }),
+                r#"the host "127.0.0.1""#,
                 resolve::EAI_FAMILY,
                 ErrorKind::InvalidInput,
             ),
             (
                 look_up(Some("127.0.0.1"), 80, Hints { flags: i32::MIN, ..STREAM }),
+                r#"the host "127.0.0.1""#,
                 resolve::EAI_BADFLAGS,
                 ErrorKind::InvalidInput,
             ),
         ];
-        for (found, code, kind) in cases {
+        for (found, asked, code, kind) in cases {
             let error = found.unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");
             let inside = error.get_ref().and_then(|inside| inside.downcast_ref::<ResolveError>());
             let inside = inside.unwrap_or_else(|| panic!("{error:?}"));
             assert_eq!(inside.code(), code, "{error}");
-            assert!(error.to_string().contains(inside.text()) && !inside.text().is_empty());
+            let text = error.to_string();
+            assert_eq!(text, format!("cannot look up {asked}: {} (code {code})", inside.text()));
+            assert!(!inside.text().is_empty());
         }
 
         let error = look_up(Some("zero\0byte"), 80, STREAM).unwrap_err();

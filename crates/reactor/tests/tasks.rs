@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use support::{Log, PanicsAtDrop, messages, reports, turns, with_loop};
-use tidegate_reactor::{JoinError, JoinHandle, LoopError, create_future, spawn};
+use tidegate_reactor::{JoinError, JoinHandle, LoopError, TaskPanic, create_future, spawn};
 
 /// Yields once.
 async fn give_way() {
@@ -175,6 +175,14 @@ fn a_panic_goes_to_whoever_waits() {
         assert_eq!(panic.text(), "on and on");
         assert_eq!(panic.into_payload().downcast_ref(), Some(&"on and on"));
     });
+}
+
+#[test]
+fn a_join_error_goes_wherever_errors_go() {
+    let boxed: Box<dyn std::error::Error + Send + Sync> = JoinError::Cancelled.into();
+    assert_eq!(boxed.to_string(), "the task was cancelled");
+    fn is_sync<T: Send + Sync + 'static>() {}
+    is_sync::<TaskPanic>();
 }
 
 #[test]

@@ -41,10 +41,12 @@ const HAPPY_EYEBALLS_DELAY: Duration = Duration::from_millis(250);
 /// - [`ArgumentError`] (kind [`InvalidInput`](io::ErrorKind::InvalidInput)) when both a target and a
 ///   [`sock`](CreateConnection::sock) are given, neither, or a socket that is not a stream socket. Nothing was
 ///   done then, but a socket that was given is closed.
-/// - The resolver's error, or "getaddrinfo() returned empty list".
+/// - The resolver's error ([`ResolveError`](tidegate_reactor::ResolveError), which names the host), or "getaddrinfo() returned
+///   empty list".
 /// - When every attempt failed: the error itself if there is one only, else a [`ConnectError`] with all of
-///   them. An attempt fails with the system's error, with a [`BindError`](crate::BindError), or with "no
-///   matching local address with family=… found".
+///   them. An attempt fails with the system's error, which travels in a
+///   [`ConnectCallError`](crate::ConnectCallError) if it is the only one, with a [`BindError`](crate::BindError), or
+///   with "no matching local address with family=… found".
 /// - What the layer that failed to open says.
 /// - [`LoopError`](tidegate_reactor::LoopError) outside of a running loop.
 ///

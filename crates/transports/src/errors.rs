@@ -132,8 +132,8 @@ impl From<DatagramArgumentError> for io::Error {
 /// Several attempts to connect have failed, each in its own way.
 ///
 /// It travels in an [`io::Error`] of the kind of the last attempt's error. When there was one error only, or
-/// when all are the same, `create_connection` answers that error itself. The asyncio counterpart is
-/// `OSError("Multiple exceptions: …")`, or the exception group of `all_errors`.
+/// when all are the same, `create_connection` answers that error itself, which is a [`ConnectCallError`] if the system
+/// refused. The asyncio counterpart is `OSError("Multiple exceptions: …")`, or the exception group of `all_errors`.
 #[derive(Debug)]
 pub struct ConnectError {
     /// Where each attempt went and how it failed, in the order in which they were started.
@@ -149,7 +149,13 @@ impl ConnectError {
         let all_alike = attempts.windows(2).all(|pair| text(&pair[0]) == text(&pair[1]));
         match attempts.last() {
             None => io::Error::from(io::ErrorKind::AddrNotAvailable),
-            Some(_) if all_alike => attempts.swap_remove(0).1,
+            Some(_) if all_alike => {
+                let (address, error) = attempts.swap_remove(0);
+                match error.raw_os_error() {
+                    Some(_) => ConnectCallError { address: address.into(), error }.into(),
+                    None => error,
+                }
+            }
             Some((_, last)) => io::Error::new(last.kind(), ConnectError { attempts }),
         }
     }
@@ -175,18 +181,32 @@ impl Error for ConnectError {
 /// asyncio's text for what the system refused; other errors name their address themselves.
 fn attempt_text(address: &SocketAddr, error: &io::Error) -> String {
     match error.raw_os_error() {
-        Some(_) => format!("Connect call failed {address}: {error}"),
+        Some(_) => connect_call_text(address, error),
         None => error.to_string(),
     }
 }
 
-/// A socket of the user's could not be connected.
+fn connect_call_text(address: &impl fmt::Display, error: &io::Error) -> String {
+    format!("Connect call failed {address}: {error}")
+}
+
+/// The system did not connect to an address.
 ///
 /// It travels in an [`io::Error`] of the same kind. The asyncio counterpart is the `OSError` of the same
-/// text and number.
+/// text and number. An `io::Error` has either, so the number is found inside:
+///
+/// ```
+/// use std::io;
+/// use tidegate_transports::ConnectCallError;
+///
+/// fn number(error: &io::Error) -> Option<i32> {
+///     let inside = error.get_ref()?.downcast_ref::<ConnectCallError>()?;
+///     inside.error.raw_os_error()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct ConnectCallError {
-    /// Where it was to be connected.
+    /// Where it was to be connected to.
     pub address: Address,
     /// What the system said; its `raw_os_error()` is the number.
     pub error: io::Error,
@@ -194,7 +214,7 @@ pub struct ConnectCallError {
 
 impl fmt::Display for ConnectCallError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Connect call failed {}: {}", self.address, self.error)
+        formatter.write_str(&connect_call_text(&self.address, &self.error))
     }
 }
 
@@ -301,13 +321,20 @@ mod tests {
 
     #[test]
     fn one_error_stays_itself_and_several_are_all_kept() {
+        let check = |attempts, expected: &str, number| {
+            let error = ConnectError::gather(attempts);
+            assert_eq!(error.to_string(), expected);
+            let inside = error.get_ref().and_then(|inner| inner.downcast_ref::<ConnectCallError>());
+            assert_eq!(inside.and_then(|inside| inside.error.raw_os_error()), number);
+        };
         // C-06: exactly one
-        let one = ConnectError::gather(vec![refused(1)]);
-        assert_eq!(one.raw_os_error(), Some(REFUSED));
-
+        let text = "Connect call failed 127.0.0.1:1: Connection refused (os error 111)";
+        check(vec![refused(1)], text, Some(REFUSED));
         // C-06: identical texts
-        let alike = ConnectError::gather(vec![refused(1), refused(1)]);
-        assert_eq!(alike.raw_os_error(), Some(REFUSED));
+        check(vec![refused(1), refused(1)], text, Some(REFUSED));
+        // An error that names its address already.
+        let text = "error while attempting to bind on address 127.0.0.1:7: address already in use";
+        check(vec![(address(2), cannot_bind(7).into())], text, None);
 
         // replaced: C-06: all kept, in the order of the attempts
         let several = vec![refused(1), (address(2), cannot_bind(7).into()), refused(3)];

@@ -16,6 +16,8 @@ use crate::opening::{Carrier, Connected, Connecting};
 use crate::tcp;
 
 mod address;
+#[cfg(all(target_os = "linux", not(tidegate_portable)))]
+mod credentials;
 mod errors;
 pub(crate) mod file;
 mod serve;
@@ -121,7 +123,8 @@ impl<F> CreateConnection<F, UnixRoute> {
     /// Lets the peer pass so many descriptors at once, 253 at most; none unless set.
     ///
     /// See [`Transport::take_fds`](tidegate_protocols::Transport::take_fds). A peer that passes more ends the
-    /// connection, with [`TruncatedFds`] as the cause. Without this none enter the process.
+    /// connection, with [`TruncatedFds`] as the cause. Without this none enter the process. If `SO_PASSCRED` is set on a
+    /// socket that is taken over, it is switched off: nobody reads credentials that would come beside descriptors.
     pub fn receive_fds(mut self, most: usize) -> Self {
         self.choices.receive_fds = most;
         self

@@ -15,7 +15,7 @@ use tidegate_protocols::{Address, Transport};
 use tidegate_reactor::{LoopError, LoopHandle, TimeoutError, resolve, timeout};
 use tidegate_testkit::{alone, open_descriptors, run, watched};
 use tidegate_transports::{
-    ArgumentError, BindError, ConnectError, CreateConnection, Family, Target,
+    ArgumentError, BindError, ConnectCallError, ConnectError, CreateConnection, Family, Target,
     connect_accepted_socket, create_connection,
 };
 
@@ -128,13 +128,35 @@ fn no_address_at_all_is_an_error_of_its_own() {
 }
 
 #[test]
-fn a_single_refusal_is_the_systems_own_error() {
+fn a_single_refusal_says_where_and_keeps_kind_and_number() {
     run(async {
         // C-06
         let nobody = Refusing::new();
         let error = create_connection(never, nobody.address).await.expect_err("nobody listens");
-        assert_eq!(error.raw_os_error(), Some(Errno::CONNREFUSED.raw_os_error()));
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let refused = io::Error::from(Errno::CONNREFUSED);
+        let text = format!("Connect call failed {}: {refused}", nobody.address);
+        assert_eq!(error.to_string(), text);
+        let inside = inner::<ConnectCallError>(&error).expect("what the system said");
+        assert_eq!(inside.address, Address::Inet(nobody.address));
+        assert_eq!(inside.error.raw_os_error(), refused.raw_os_error());
+    });
+}
+
+#[test]
+fn a_failed_lookup_says_of_what() {
+    run(async {
+        let check = async |host: &str, service: &str, asked: &str| {
+            let connecting = create_connection(never, (host, service));
+            let connecting = connecting.flags(resolve::AI_NUMERICHOST);
+            let error = connecting.await.expect_err("no such thing");
+            let text = error.to_string();
+            assert!(text.starts_with(&format!("cannot look up {asked}: ")), "{text}");
+            assert!(inner::<resolve::ResolveError>(&error).is_some(), "{error:?}");
+        };
+        check("nobody", "1", r#"the host "nobody""#).await;
+        check("127.0.0.1", "nothing", r#"the service "nothing" of the host "127.0.0.1""#).await;
+        check("", "nothing", r#"the service "nothing""#).await;
     });
 }
 

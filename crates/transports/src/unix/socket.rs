@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags, recvmsg};
-use tidegate_protocols::{Address, DetachError, MAX_FDS, PeerCredentials};
+use tidegate_protocols::{Address, DetachError, MAX_FDS};
 use tidegate_reactor::{Interest, LoopHandle, Watcher};
 
 use crate::socket::Socket;
@@ -64,10 +64,13 @@ impl UnixSocket {
     }
 
     /// From now on a read may bring so many descriptors, at most [`MAX_FDS`]; with 0 it brings none.
+    ///
+    /// With some, `SO_PASSCRED` is switched off: nobody reads the credentials that would come beside each of them.
     #[must_use]
     pub fn receive_fds(self, most: usize) -> UnixSocket {
         let most = most.min(MAX_FDS);
         if most > 0 {
+            system::refuse_credentials(self.socket.owned());
             let mut room = Vec::new();
             room.resize(rustix::cmsg_space!(ScmRights(most)), MaybeUninit::uninit());
             *self.fds.borrow_mut() = Some(Box::new(Fds { most, room, ..Fds::default() }));
@@ -302,9 +305,10 @@ fn receive_bytes(socket: &OwnedFd, into: &mut [u8]) -> rustix::io::Result<Arriva
 #[cfg(all(target_os = "linux", not(tidegate_portable)))]
 mod system {
     use rustix::net::RecvFlags;
-    use rustix::net::sockopt::socket_peercred;
+    use rustix::net::sockopt::set_socket_passcred;
 
     use super::*;
+    pub(super) use crate::unix::credentials::peer_credentials;
 
     pub(super) const CLOSE_ON_EXEC: RecvFlags = RecvFlags::CMSG_CLOEXEC;
 
@@ -312,10 +316,10 @@ mod system {
         Ok(())
     }
 
-    pub(super) fn peer_credentials(socket: BorrowedFd<'_>) -> Option<PeerCredentials> {
-        let peer = socket_peercred(socket).ok()?;
-        let pid = Some(peer.pid.as_raw_nonzero().get());
-        Some(PeerCredentials { pid, uid: peer.uid.as_raw(), gid: peer.gid.as_raw() })
+    /// They would take the room of the descriptors, and rustix must not see those of a process that this one cannot see:
+    /// their number is 0, which no `Pid` may be.
+    pub(super) fn refuse_credentials(socket: &OwnedFd) {
+        set_socket_passcred(socket, false).expect("every Unix socket has the option");
     }
 }
 
@@ -324,6 +328,7 @@ mod system {
 mod system {
     use rustix::io::{FdFlags, fcntl_setfd};
     use rustix::net::RecvFlags;
+    use tidegate_protocols::PeerCredentials;
 
     use super::*;
 
@@ -332,6 +337,8 @@ mod system {
     pub(super) fn close_on_exec(fds: &[OwnedFd]) -> rustix::io::Result<()> {
         fds.iter().try_for_each(|fd| fcntl_setfd(fd, FdFlags::CLOEXEC))
     }
+
+    pub(super) fn refuse_credentials(_: &OwnedFd) {}
 
     pub(super) fn peer_credentials(_: BorrowedFd<'_>) -> Option<PeerCredentials> {
         None
