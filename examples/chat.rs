@@ -9,12 +9,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
+use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Parser;
 use tidegate::ReadUntilError;
 use tidegate::prelude::*;
-use tidegate_examples::host_and_port;
+use tidegate_examples::{host_and_port, told};
 
 /// A client for which more bytes than this would wait is dropped.
 const MOST_WAITING: usize = 64 << 10;
@@ -32,9 +33,9 @@ struct Arguments {
     address: (String, u16),
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tidegate::run(async {
+    told(tidegate::run(async {
         let room = Rc::new(Room::default());
         let handler = move |reader, writer| chat(Rc::clone(&room), reader, writer);
         let server = start_server(handler, arguments.address)
@@ -46,7 +47,7 @@ fn main() -> io::Result<()> {
             println!("serving on {}", socket.sockname());
         }
         server.serve_forever().await
-    })
+    }))
 }
 
 /// A client from its beginning to its end.

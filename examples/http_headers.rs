@@ -61,15 +61,21 @@ fn ask(Arguments { url, root_certificates, accept_truncation }: Arguments) -> io
             format!("HEAD {} HTTP/1.0\r\nHost: {}\r\n\r\n", url.path_and_query, url.authority);
         writer.write(request.as_bytes());
 
-        loop {
-            let line = reader.readline().await?;
-            let line = String::from_utf8_lossy(&line);
-            let header = line.trim_end();
-            // An empty line ends the headers, and so does the end of the stream.
-            if header.is_empty() {
-                break;
-            }
-            println!("{}", header.escape_debug());
+        let status = reader.readline().await?;
+        if !status.starts_with(b"HTTP/") {
+            let advice = match url.is_secure {
+                true => "",
+                false => "\n(https:// is for servers that speak TLS)",
+            };
+            let answer = status.escape_ascii();
+            let text = format!("the server does not speak HTTP: \"{answer}\"{advice}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let mut line = status;
+        // An empty line ends the headers, and so does the end of the stream.
+        while !line.trim_ascii_end().is_empty() {
+            println!("{}", printable(line.trim_ascii_end()));
+            line = reader.readline().await?;
         }
 
         // Whatever follows is of no interest; in TLS it has an end that can be told from a cut.
@@ -78,6 +84,21 @@ fn ask(Arguments { url, root_certificates, accept_truncation }: Arguments) -> io
         }
         writer.close().await
     })
+}
+
+/// What stands in a line; what is not text, or would move the cursor of a terminal, is escaped.
+fn printable(line: &[u8]) -> String {
+    let mut printable = String::new();
+    for chunk in line.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character.is_control() {
+                true => printable.extend(character.escape_default()),
+                false => printable.push(character),
+            }
+        }
+        printable.extend(chunk.invalid().escape_ascii().map(char::from));
+    }
+    printable
 }
 
 fn client(roots: Option<PathBuf>, accept_truncation: bool) -> io::Result<tls::Client> {

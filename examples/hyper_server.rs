@@ -7,8 +7,8 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::io;
 use std::pin::Pin;
+use std::process::ExitCode;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use smol_hyper::rt::FuturesIo;
 use tidegate::StreamPair;
 use tidegate::prelude::*;
-use tidegate_examples::host_and_port;
+use tidegate_examples::{host_and_port, told};
 
 /// Serves HTTP/1.1: GET /, GET /bytes/N and POST /count.
 #[derive(Parser)]
@@ -31,9 +31,9 @@ struct Arguments {
     address: (String, u16),
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tidegate::run(async {
+    told(tidegate::run(async {
         // Without a timer of its own hyper waits for ever; here the server ends a connection on which nothing moves.
         let server =
             start_server(serve, arguments.address).idle_timeout(Duration::from_secs(60)).await?;
@@ -41,7 +41,7 @@ fn main() -> io::Result<()> {
             println!("serving on http://{}", socket.sockname());
         }
         server.serve_forever().await
-    })
+    }))
 }
 
 /// Answers the requests of one client, one after the other.

@@ -1,4 +1,4 @@
-//! What the examples share: how an address is given on the command line, how an error is told, and a certificate.
+//! What the examples share: the arguments of a command line, how an error is told, and a certificate.
 
 #![forbid(unsafe_code)]
 
@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::Command;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use tempfile::TempDir;
 
@@ -33,6 +34,12 @@ pub fn host_and_port(text: &str) -> Result<(String, u16), String> {
         return Err("an IPv6 address needs brackets, as in [::1]:8888".to_owned());
     }
     Ok((bare.unwrap_or(host).to_owned(), port))
+}
+
+/// Ends the program if it was given an argument, for it takes none but `--help`, which is answered with what it is
+/// about.
+pub fn no_arguments(about: &'static str) {
+    Command::new("").about(about).get_matches();
 }
 
 /// What a program ends with: an error is told in words, on the standard error.

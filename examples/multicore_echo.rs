@@ -6,11 +6,12 @@
 //! share, however the clients come. With `--reuse-port` nothing moves: each thread has a server of its own on the
 //! same port, and the system deals the clients out.
 //!
-//! Talk to it with `cargo run --example tcp_echo_client`. Ctrl-C ends it: each thread says how many it has served.
+//! Talk to it with `cargo run --example streams_echo_client`. Ctrl-C ends it: each thread says how many it has served.
 
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -19,7 +20,7 @@ use clap::Parser;
 use tidegate::prelude::*;
 use tidegate::{Detached, adopt};
 use tidegate::{EventLoop, Remote};
-use tidegate_examples::host_and_port;
+use tidegate_examples::{host_and_port, told};
 
 /// Sends back what each client says, on all cores.
 #[derive(Parser)]
@@ -35,8 +36,11 @@ struct Arguments {
     reuse_port: bool,
 }
 
-fn main() -> io::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    told(serve(Arguments::parse()))
+}
+
+fn serve(arguments: Arguments) -> io::Result<()> {
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let count = arguments.threads.map_or_else(cores, usize::from);
 

@@ -8,11 +8,12 @@
 
 use std::cell::Cell;
 use std::io;
+use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Parser;
 use tidegate::prelude::*;
-use tidegate_examples::host_and_port;
+use tidegate_examples::{host_and_port, told};
 
 /// Joins each client that connects to LISTEN to a connection of its own to UPSTREAM.
 #[derive(Parser)]
@@ -25,9 +26,9 @@ struct Arguments {
     upstream: (String, u16),
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let Arguments { listen, upstream } = Arguments::parse();
-    tidegate::run(async {
+    told(tidegate::run(async {
         let (host, port) = &upstream;
         let towards = format!("{host}:{port}");
         let server = create_server(move || Arrival { upstream: upstream.clone() }, listen).await?;
@@ -35,7 +36,7 @@ fn main() -> io::Result<()> {
             println!("proxy from {} to {towards}", socket.sockname());
         }
         server.serve_forever().await
-    })
+    }))
 }
 
 /// A client that has to wait until there is a connection to the server behind.

@@ -6,11 +6,12 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Parser;
 use tidegate::prelude::*;
-use tidegate_examples::host_and_port;
+use tidegate_examples::{host_and_port, told};
 
 /// Sends one file to everybody who asks.
 #[derive(Parser)]
@@ -22,19 +23,21 @@ struct Arguments {
     address: (String, u16),
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let Arguments { file, address } = Arguments::parse();
-    // Better to hear of a wrong name now than when the first client asks.
-    File::open(&file)?;
-    let file: Rc<Path> = file.into();
-    tidegate::run(async {
+    told(tidegate::run(async {
+        // Better to hear of a wrong name now than when the first client asks.
+        File::open(&file).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+        })?;
+        let file: Rc<Path> = file.into();
         let serve = move |reader, writer| answer(file.clone(), reader, writer);
         let server = start_server(serve, address).await?;
         for socket in server.sockets() {
             println!("serving on {}", socket.sockname());
         }
         server.serve_forever().await
-    })
+    }))
 }
 
 /// Answers one request, whatever it asks for.

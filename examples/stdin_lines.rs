@@ -9,8 +9,10 @@ use std::io;
 use futures_lite::future;
 use tidegate::Signal;
 use tidegate::prelude::*;
+use tidegate_examples::no_arguments;
 
 fn main() -> io::Result<()> {
+    no_arguments("Answers the lines of standard input");
     tidegate::run(async {
         let stdout = open_stdout().await?;
 

@@ -4,11 +4,11 @@
 //! It needs a server, such as `cargo run --example streams_echo_server`. It is asyncio's "TCP echo client using
 //! streams".
 
-use std::io;
+use std::process::ExitCode;
 
 use clap::Parser;
 use tidegate::prelude::*;
-use tidegate_examples::host_and_port;
+use tidegate_examples::{host_and_port, told};
 
 /// Sends a message, prints the answer, and closes the connection.
 #[derive(Parser)]
@@ -18,9 +18,9 @@ struct Arguments {
     address: (String, u16),
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tidegate::run(async {
+    told(tidegate::run(async {
         let (mut reader, writer) = open_connection(arguments.address).await?;
 
         let message = "Hello World!";
@@ -34,5 +34,5 @@ fn main() -> io::Result<()> {
         writer.close().await?;
         println!("the connection is closed");
         Ok(())
-    })
+    }))
 }

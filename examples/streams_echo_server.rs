@@ -4,10 +4,11 @@
 //! Talk to it with `cargo run --example streams_echo_client`. It is asyncio's "TCP echo server using streams".
 
 use std::io;
+use std::process::ExitCode;
 
 use clap::Parser;
 use tidegate::prelude::*;
-use tidegate_examples::host_and_port;
+use tidegate_examples::{host_and_port, told};
 
 /// Sends up to 100 bytes of what each client says back to it, and then closes the connection.
 #[derive(Parser)]
@@ -17,15 +18,15 @@ struct Arguments {
     address: (String, u16),
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tidegate::run(async {
+    told(tidegate::run(async {
         let server = start_server(echo, arguments.address).await?;
         for socket in server.sockets() {
             println!("serving on {}", socket.sockname());
         }
         server.serve_forever().await
-    })
+    }))
 }
 
 /// This is a task of its own for each client. An error that it answers is reported, and the server goes on.

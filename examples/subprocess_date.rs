@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use tidegate::prelude::*;
+use tidegate_examples::no_arguments;
 
 /// Gathers what the child writes.
 #[derive(Default)]
@@ -45,6 +46,7 @@ impl SubprocessProtocol for Date {
 }
 
 fn main() -> io::Result<()> {
+    no_arguments("Asks a child for the date");
     tidegate::run(async {
         // One share goes to the child, the other stays here.
         let date = Rc::new(RefCell::new(Date::default()));

@@ -6,9 +6,11 @@
 //! child as its standard stream, and the system does all of this.)
 
 use std::io;
+use std::process::ExitCode;
 
 use clap::Parser;
 use tidegate::prelude::*;
+use tidegate_examples::told;
 
 /// Sorts numbers downwards and shows the first five.
 #[derive(Parser)]
@@ -18,9 +20,9 @@ struct Arguments {
     lines: u32,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let Arguments { lines } = Arguments::parse();
-    tidegate::run(async {
+    told(tidegate::run(async {
         let producer = create_subprocess_exec("seq").arg(lines.to_string()).stdout(Stdio::Pipe);
         let sorter = create_subprocess_exec("sort").args(["-n", "-r"]).env("LC_ALL", "C");
         let sorter = sorter.stdin(Stdio::Pipe).stdout(Stdio::Pipe);
@@ -44,7 +46,7 @@ fn main() -> io::Result<()> {
         }
         eprintln!("{sorted} bytes were sorted, {shown} went on to head");
         Ok(())
-    })
+    }))
 }
 
 /// Carries one child's output to another one's input, and answers how many bytes that was.

@@ -4,10 +4,11 @@
 //! It needs a server, such as `cargo run --example tcp_echo_server`. It is asyncio's "TCP Echo Client".
 
 use std::io;
+use std::process::ExitCode;
 
 use clap::Parser;
 use tidegate::prelude::*;
-use tidegate_examples::host_and_port;
+use tidegate_examples::{host_and_port, told};
 
 /// Sends a message, prints the answer, and waits until the server closes the connection.
 #[derive(Parser)]
@@ -17,16 +18,16 @@ struct Arguments {
     address: (String, u16),
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tidegate::run(async {
+    told(tidegate::run(async {
         let client = EchoClient { message: "Hello World!" };
         let transport = create_connection(|| client, arguments.address).await?;
         match transport.closed().await {
             None => Ok(()),
             Some(cause) => Err(cause.into()),
         }
-    })
+    }))
 }
 
 struct EchoClient {

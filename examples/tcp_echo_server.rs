@@ -4,10 +4,11 @@
 //! Talk to it with `cargo run --example tcp_echo_client`. It is asyncio's "TCP Echo Server".
 
 use std::io;
+use std::process::ExitCode;
 
 use clap::Parser;
 use tidegate::prelude::*;
-use tidegate_examples::host_and_port;
+use tidegate_examples::{host_and_port, told};
 
 /// Sends the first thing each client says back to it, and then closes the connection.
 #[derive(Parser)]
@@ -17,15 +18,15 @@ struct Arguments {
     address: (String, u16),
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tidegate::run(async {
+    told(tidegate::run(async {
         let server = create_server(|| EchoOnce, arguments.address).await?;
         for socket in server.sockets() {
             println!("serving on {}", socket.sockname());
         }
         server.serve_forever().await
-    })
+    }))
 }
 
 /// There is one of these for each connection.

@@ -9,8 +9,10 @@ use std::time::Duration;
 use futures_lite::future;
 use tidegate::prelude::*;
 use tidegate::{LoopError, Signal, TimeoutError};
+use tidegate_examples::no_arguments;
 
 fn main() -> io::Result<()> {
+    no_arguments("Shows timers, tasks that sleep, and signals");
     tidegate::run(async {
         let asked_to_end = future::or(received(Signal::SIGINT), received(Signal::SIGTERM));
         // Two futures run side by side until one of them ends. The other is dropped, timers and all.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tidegate::Report;
 use tidegate::prelude::*;
+use tidegate_examples::no_arguments;
 
 use tour::transcript::Transcript;
 use tour::{abort, child, datagrams, echo, half_close, pipes, refused, sendfile};
@@ -39,6 +40,7 @@ mod tour {
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
+    no_arguments("Plays every scene of the tour");
     let started = Instant::now();
     let transcript = Transcript::default();
     let ended = tidegate::run(async {

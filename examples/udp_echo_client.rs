@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::Parser;
 use tidegate::prelude::*;
 use tidegate::{Address, TimeoutError};
-use tidegate_examples::host_and_port;
+use tidegate_examples::{host_and_port, told};
 
 /// Sends lines, each as a datagram, and prints what comes back.
 #[derive(Parser)]
@@ -32,17 +32,12 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (host, port) = arguments.address.clone();
-    match tidegate::run(talk(arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            eprintln!("nobody receives at {host}:{port}: {error}");
-            ExitCode::FAILURE
+    told(tidegate::run(talk(arguments)).map_err(|error| match error.kind() {
+        kind @ io::ErrorKind::ConnectionRefused => {
+            io::Error::new(kind, format!("nobody receives at {host}:{port}: {error}"))
         }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+        _ => error,
+    }))
 }
 
 async fn talk(arguments: Arguments) -> io::Result<()> {

@@ -4,11 +4,12 @@
 //! Talk to it with `cargo run --example udp_echo_client`. It is asyncio's "UDP Echo Server".
 
 use std::io;
+use std::process::ExitCode;
 
 use clap::Parser;
 use tidegate::Address;
 use tidegate::prelude::*;
-use tidegate_examples::host_and_port;
+use tidegate_examples::{host_and_port, told};
 
 /// Sends each datagram back to whoever sent it.
 #[derive(Parser)]
@@ -18,15 +19,15 @@ struct Arguments {
     address: (String, u16),
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tidegate::run(async {
+    told(tidegate::run(async {
         let endpoint = create_datagram_endpoint(|| Echo).local_addr(arguments.address).await?;
         match endpoint.closed().await {
             None => Ok(()),
             Some(cause) => Err(cause.into()),
         }
-    })
+    }))
 }
 
 /// There is one of these for all clients.

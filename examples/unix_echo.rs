@@ -8,10 +8,12 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use tidegate::PeerCredentials;
 use tidegate::prelude::*;
+use tidegate_examples::told;
 
 /// Echoes over a Unix socket, and tells what stands in files that are passed through it.
 #[derive(Parser)]
@@ -31,14 +33,14 @@ enum Role {
     Client,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let Arguments { role, path } = Arguments::parse();
-    tidegate::run(async {
+    told(tidegate::run(async {
         match role {
             Role::Server => serve(path).await,
             Role::Client => talk(path).await,
         }
-    })
+    }))
 }
 
 async fn serve(path: PathBuf) -> io::Result<()> {

@@ -7,8 +7,10 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 
 use tidegate::prelude::*;
+use tidegate_examples::no_arguments;
 
 fn main() -> io::Result<()> {
+    no_arguments("Waits for data on a socket that exists already, with streams");
     tidegate::run(async {
         let (ours, mut theirs) = UnixStream::pair()?;
 

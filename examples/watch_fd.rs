@@ -9,8 +9,10 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use tidegate::prelude::*;
+use tidegate_examples::no_arguments;
 
 fn main() -> io::Result<()> {
+    no_arguments("Watches a plain file descriptor");
     tidegate::run(async {
         let handle = LoopHandle::current()?;
         let (watched, mut other_end) = UnixStream::pair()?;

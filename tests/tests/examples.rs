@@ -1,8 +1,11 @@
 //! The examples as a newcomer runs them: as programs, judged by what they print and how they end.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 
 use examples::programs::{Serving, check, output, printed, refused, text, watched_with_examples};
 
@@ -174,26 +177,100 @@ fn the_proxy_closes_the_client_when_the_server_behind_is_gone() {
     });
 }
 
+/// Every example, with all the arguments that it takes; none if it takes any number.
+const EXAMPLES: [(&str, Option<&[&str]>); 25] = [
+    ("chat", Some(&["127.0.0.1:0"])),
+    ("http_headers", Some(&["http://127.0.0.1:1/"])),
+    ("hyper_server", Some(&["127.0.0.1:0"])),
+    ("multicore_echo", Some(&["127.0.0.1:0"])),
+    ("proxy", Some(&["127.0.0.1:0", "127.0.0.1:1"])),
+    ("run_many", None),
+    ("send_file", Some(&["file", "127.0.0.1:0"])),
+    ("starttls_smtp", Some(&["127.0.0.1:0"])),
+    ("stdin_lines", Some(&[])),
+    ("streams_echo_client", Some(&["127.0.0.1:1"])),
+    ("streams_echo_server", Some(&["127.0.0.1:0"])),
+    ("subprocess_date", Some(&[])),
+    ("subprocess_pipeline", Some(&["1"])),
+    ("tcp_echo_client", Some(&["127.0.0.1:1"])),
+    ("tcp_echo_server", Some(&["127.0.0.1:0"])),
+    ("timers_and_signals", Some(&[])),
+    ("tls_echo_client", Some(&["127.0.0.1:1"])),
+    ("tls_echo_server", Some(&["127.0.0.1:0"])),
+    ("tour", Some(&[])),
+    ("udp_echo_client", None),
+    ("udp_echo_server", Some(&["127.0.0.1:0"])),
+    ("unix_echo", Some(&["client", "path"])),
+    ("wait_for_data", Some(&[])),
+    ("wait_for_data_streams", Some(&[])),
+    ("watch_fd", Some(&[])),
+];
+
 #[test]
-fn help_and_wrong_arguments_are_answered() {
+fn every_example_explains_itself_and_takes_nothing_that_it_does_not_know() {
     watched_with_examples(|| {
-        let names = [
-            "tcp_echo_server",
-            "tcp_echo_client",
-            "udp_echo_server",
-            "udp_echo_client",
-            "proxy",
-            "streams_echo_server",
-            "streams_echo_client",
-            "chat",
-            "hyper_server",
-            "multicore_echo",
-        ];
-        for name in names {
+        let readme = include_str!("../../README.md");
+        let listed = readme.lines().filter(|line| line.contains("](examples/")).count();
+        assert_eq!(listed, EXAMPLES.len(), "all of them");
+        for (name, arguments) in EXAMPLES {
             let help = output(name, &["--help"]);
             assert!(help.status.success(), "{name}");
-            assert!(text(&help.stdout).contains("HOST:PORT"), "{name}");
+            assert!(text(&help.stdout).contains(&format!("Usage: {name}")), "{name}");
+            assert_eq!(text(&help.stderr), "", "{name}");
+            refused(name, &["--unknown"], "unexpected argument '--unknown'");
+            if let Some(arguments) = arguments {
+                let surplus = [arguments, &["surplus"]].concat();
+                refused(name, &surplus, "unexpected argument 'surplus'");
+            }
         }
+    });
+}
+
+#[test]
+fn whoever_cannot_be_reached_is_named() {
+    let fails = |name: &str, arguments: &[&str], complaint: &str| {
+        let ended = output(name, arguments);
+        assert_eq!(ended.status.code(), Some(1), "{name}");
+        assert_eq!(text(&ended.stderr), format!("error: {complaint}\n"), "{name}");
+        assert_eq!(text(&ended.stdout), "", "{name}");
+    };
+    watched_with_examples(|| {
+        // One that is bound and does not listen is nobody else's, and refuses.
+        let nobody = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&nobody, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let nobody = SocketAddr::try_from(getsockname(&nobody).unwrap()).unwrap();
+        let refusal = io::Error::from(Errno::CONNREFUSED);
+        let refusal = format!("Connect call failed {nobody}: {refusal}");
+        for name in ["tcp_echo_client", "streams_echo_client", "tls_echo_client"] {
+            fails(name, &[&nobody.to_string()], &refusal);
+        }
+        fails("http_headers", &[&format!("http://{nobody}/")], &refusal);
+        let refusal = io::Error::from(Errno::NOENT);
+        let refusal = format!("Connect call failed /nobody/is/here: {refusal}");
+        fails("unix_echo", &["client", "/nobody/is/here"], &refusal);
+
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = &*taken.local_addr().unwrap().to_string();
+        let refusal =
+            format!("error while attempting to bind on address {taken}: address already in use");
+        for (name, arguments) in [
+            ("chat", &[taken][..]),
+            ("hyper_server", &[taken]),
+            ("proxy", &[taken, "127.0.0.1:1"]),
+            ("send_file", &[concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), taken]),
+            ("starttls_smtp", &[taken]),
+            ("streams_echo_server", &[taken]),
+            ("tcp_echo_server", &[taken]),
+            ("tls_echo_server", &[taken]),
+        ] {
+            fails(name, arguments, &refusal);
+        }
+    });
+}
+
+#[test]
+fn wrong_arguments_are_answered() {
+    watched_with_examples(|| {
         refused("tcp_echo_server", &["localhost"], "HOST:PORT is expected");
         refused("tcp_echo_server", &["localhost:http"], "is not a port");
         refused("tcp_echo_client", &["localhost:65536"], "is not a port");

@@ -66,7 +66,7 @@ fn fails(arguments: &[&str], complaint: &str) {
     let ended = output("udp_echo_client", arguments);
     let (printed, complaints) = (text(&ended.stdout), text(&ended.stderr));
     assert_eq!(ended.status.code(), Some(1), "{printed}\n{complaints}");
-    assert!(complaints.starts_with(complaint), "{complaints}");
+    assert!(complaints.starts_with(&format!("error: {complaint}")), "{complaints}");
     assert_eq!(complaints.lines().count(), 1, "{complaints}");
     assert!(!printed.contains("received"), "{printed}");
 }

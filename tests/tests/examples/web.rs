@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use super::programs::{Serving, check, printed, refused, text, watched_with_examples};
+use super::programs::{Serving, check, output, printed, refused, text, watched_with_examples};
 
 const LARGE: usize = 100 << 20;
 
@@ -31,6 +31,48 @@ fn the_headers_of_a_page_are_printed() {
         assert_eq!(printed("http_headers", &[&url]), "HTTP/1.0 200 OK\nServer: none\nX: y\n");
         let request = ["HEAD /?q=1 HTTP/1.0".to_owned(), format!("Host: {address}")];
         assert_eq!(server.join().unwrap(), request);
+    });
+}
+
+#[test]
+fn what_is_no_text_is_not_printed_as_it_comes() {
+    let check = |answer: &'static [u8], printed: &str, complaint: &str| {
+        let web = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", web.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut client, _) = web.accept().unwrap();
+            for line in BufReader::new(client.try_clone().unwrap()).lines() {
+                if line.unwrap().is_empty() {
+                    break;
+                }
+            }
+            client.write_all(answer).unwrap();
+        });
+        let ended = output("http_headers", &[&url]);
+        server.join().unwrap();
+        assert_eq!(text(&ended.stdout), printed);
+        assert_eq!(text(&ended.stderr), complaint);
+        assert_eq!(ended.status.success(), complaint.is_empty());
+    };
+    watched_with_examples(|| {
+        check(
+            b"HTTP/1.0 200 OK\r\nEtag: \"caf\xc3\xa9\"\r\nX: \xff\x1b[2J\r\n\r\n",
+            "HTTP/1.0 200 OK\nEtag: \"caf\u{e9}\"\nX: \\xff\\u{1b}[2J\n",
+            "",
+        );
+        // An alert of TLS.
+        check(
+            b"\x15\x03\x03\0\x02\x02\x32",
+            "",
+            "error: the server does not speak HTTP: \"\\x15\\x03\\x03\\x00\\x02\\x022\"\n\
+             (https:// is for servers that speak TLS)\n",
+        );
+        check(
+            b"",
+            "",
+            "error: the server does not speak HTTP: \"\"\n\
+             (https:// is for servers that speak TLS)\n",
+        );
     });
 }
 
