@@ -22,7 +22,7 @@ use tidegate_transports::{create_connection, create_datagram_endpoint};
 
 mod datagrams;
 mod support;
-use datagrams::{Diary, LOOPBACK, Told, own};
+use datagrams::{Diary, LOOPBACK, Played, Told, own};
 use support::{listener, turns, until};
 
 /// A connection in a loop that does not run.
@@ -374,6 +374,28 @@ fn datagrams_that_come_meanwhile_are_received_afterwards() {
         assert_eq!(diary.count(&Told::Lost(None)), 0);
         event_loop.run_until_complete(transport.closed()).expect("run");
         assert_eq!(diary.entries()[3..], [Told::Lost(None), Told::Dropped]);
+        event_loop.close().expect("a loop that does not run");
+    });
+}
+
+// T-01, T-03
+#[test]
+fn the_greeting_of_an_endpoint_waits_and_so_does_a_loss_before_it() {
+    watched(|| {
+        let event_loop = EventLoop::new().expect("a loop");
+        let diary = Diary::default();
+        let recorder = datagrams::Recorder::new(&diary);
+        let opened = Played::default().open_in(&event_loop.handle(), recorder, None);
+        let transport = opened.expect("an endpoint");
+        let looked = transport.with_protocol(|_: &mut datagrams::Recorder| {
+            event_loop.run_until_complete(turns(10)).expect("run");
+            transport.abort();
+            event_loop.run_until_complete(turns(10)).expect("run");
+            assert_waits(&event_loop);
+        });
+        assert_eq!(looked, Ok(()));
+        event_loop.run_until_complete(transport.closed()).expect("run");
+        assert_eq!(diary.entries(), [Told::Made, Told::Lost(None), Told::Dropped]);
         event_loop.close().expect("a loop that does not run");
     });
 }

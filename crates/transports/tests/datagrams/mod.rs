@@ -195,16 +195,25 @@ impl Played {
         protocol: impl DatagramProtocol,
         remote: Option<Address>,
     ) -> io::Result<DatagramTransport> {
-        let handle = LoopHandle::current()?;
+        let transport = self.open_in(&LoopHandle::current()?, protocol, remote)?;
+        tidegate_testkit::turns(2).await;
+        Ok(transport)
+    }
+
+    /// The same, of an endpoint whose protocol has not been told of it.
+    pub(crate) fn open_in(
+        &self,
+        handle: &LoopHandle,
+        protocol: impl DatagramProtocol,
+        remote: Option<Address>,
+    ) -> io::Result<DatagramTransport> {
         let wire = |watcher: Rc<dyn Watcher>| {
             *self.0.watcher.borrow_mut() = Some(watcher.clone());
             Ok(PlayedWire(self.0.clone(), handle.enrol(watcher)?))
         };
         let options =
             DatagramOptions { connected: remote.is_some(), remote, ..DatagramOptions::default() };
-        let transport = datagram::open(&handle, wire, Box::new(protocol), options)?;
-        tidegate_testkit::turns(2).await;
-        Ok(transport)
+        datagram::open(handle, wire, Box::new(protocol), options)
     }
 
     /// The next receives bring this: datagrams of `size` in one piece.
