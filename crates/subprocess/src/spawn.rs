@@ -124,12 +124,13 @@ where
 ///
 /// # How long starting takes
 ///
-/// A child for which nothing special is asked is started without copying this process (`posix_spawn`), in about a
-/// millisecond. Options that say "it takes longer to start" have something run in the child before it becomes the
-/// program, and so do a signal that is blocked in this thread, and a program that has to be looked for in a `PATH` of the
-/// child's own, or in none after [`env_clear`](SpawnSubprocess::env_clear). For that the system copies this process first,
-/// which takes the longer the more memory it uses: some 35 milliseconds with half a gigabyte, during which the loop
-/// stands still.
+/// On Linux a child is started without copying this process, in about a millisecond, whatever is asked for; only one that
+/// runs as [another user](SpawnSubprocess::uid) or [group](SpawnSubprocess::gid) is not. Elsewhere, and where a sandbox
+/// forbids it, that holds for children for which nothing special is asked. Options that say "it may take longer to start"
+/// have something run in the child then before it becomes the program, and so do a signal that is blocked in this thread,
+/// and a program that has to be looked for in a `PATH` of the child's own, or in none after
+/// [`env_clear`](SpawnSubprocess::env_clear). For that the system copies this process first, which takes the longer the
+/// more memory it uses: some 35 milliseconds with half a gigabyte, during which the loop stands still.
 ///
 /// # Examples
 ///
@@ -313,7 +314,7 @@ impl<F> SpawnSubprocess<F> {
     /// Passes one more descriptor, which has this number in the child, 3 or above; asyncio's `pass_fds`, where the
     /// number is the same on both sides. It is closed here once the child has it.
     ///
-    /// A child with such descriptors takes longer to start, like one with any other option that says so.
+    /// With such descriptors it may take longer to start.
     pub fn pass_fd(mut self, descriptor: impl Into<OwnedFd>, number: RawFd) -> Self {
         let passed = &mut self.request.in_child.passed;
         let twice = passed.iter().any(|(_, other)| *other == number);
@@ -345,7 +346,7 @@ impl<F> SpawnSubprocess<F> {
 
     /// Makes the child the leader of a session of its own, without a terminal, and so of a process group of its own.
     ///
-    /// Such a child takes longer to start, since this runs in it before it becomes the program.
+    /// It may take longer to start.
     pub fn start_new_session(mut self) -> Self {
         self.request.in_child.start_new_session = true;
         self
@@ -365,14 +366,14 @@ impl<F> SpawnSubprocess<F> {
         self
     }
 
-    /// The permissions that files which the child makes do not get. It takes longer to start.
+    /// The permissions that files which the child makes do not get. It may take longer to start.
     pub fn umask(mut self, mask: u32) -> Self {
         self.request.in_child.umask = Some(mask);
         self
     }
 
-    /// Has every signal do in the child what it does by default, those too that this process ignores. It takes longer to
-    /// start.
+    /// Has every signal do in the child what it does by default, those too that this process ignores. It may take
+    /// longer to start.
     pub fn reset_signals(mut self) -> Self {
         self.request.in_child.reset_signals = true;
         self
