@@ -14,7 +14,7 @@ use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::ptr;
@@ -165,7 +165,8 @@ pub(crate) fn spawn(
     let failure = child.failure.load(Ordering::Relaxed);
     if failure != 0 {
         // It ends without having become anything. Somebody else may have reaped it.
-        let _reaped = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED));
+        let ended = pidfd.as_ref().map_or(WaitId::Pid(pid), |pidfd| WaitId::PidFd(pidfd.as_fd()));
+        let _reaped = rustix::io::retry_on_intr(|| waitid(ended.clone(), WaitIdOptions::EXITED));
         return Err(io::Error::from_raw_os_error(failure));
     }
     Ok(Some(Born { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd }))
