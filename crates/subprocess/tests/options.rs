@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 
 use nix::unistd::{Pid, getpgid, getsid};
@@ -156,20 +156,17 @@ fn the_user_is_who_was_asked_for() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_child_has_its_streams_where_this_process_has_closed_its_own() {
+    use nix::unistd::{close, dup2_stderr, dup2_stdin, dup2_stdout};
     let name = "a_child_has_its_streams_where_this_process_has_closed_its_own";
     // It is a process of its own that matters here.
     if again_ignoring("USR1", name) {
         return;
     }
-    let kept = [0, 1, 2].map(|number| {
-        // SAFETY: it is a descriptor of nobody's.
-        unsafe { OwnedFd::from_raw_fd(libc::dup(number)) }
-    });
+    let kept = [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()]
+        .map(|stream| stream.try_clone_to_owned().expect("a copy"));
     let told = run(async {
-        for number in 0..3 {
-            // SAFETY: this program has nothing but this test, which puts them back.
-            unsafe { libc::close(number) };
-        }
+        // This program has nothing but this test, which puts them back.
+        (0..3).for_each(|number| close(number).expect("closed"));
         let (builder, log) = shell("cat; echo error >&2");
         let transport = builder.await.expect("a child");
         let stdin = transport.stdin().expect("piped");
@@ -178,10 +175,7 @@ fn a_child_has_its_streams_where_this_process_has_closed_its_own() {
         assert!(transport.closed().await.is_none());
         (log.data(1), log.data(2))
     });
-    for (number, kept) in (0..).zip(&kept) {
-        // SAFETY: the number is free again.
-        unsafe { libc::dup2(kept.as_raw_fd(), number) };
-    }
+    dup2_stdin(&kept[0]).and(dup2_stdout(&kept[1])).and(dup2_stderr(&kept[2])).expect("put back");
     assert_eq!(told, ("text".to_owned(), "error\n".to_owned()));
 }
 
