@@ -11,7 +11,7 @@
 #![expect(unsafe_code, reason = "the standard library starts children in other ways only")]
 
 use std::env;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -30,9 +30,9 @@ use crate::pre_exec::Steps;
 /// Where programs are looked for by a child without a `PATH`, as the C library has it.
 const PATH: &[u8] = b"/bin:/usr/bin";
 
-/// What a few calls of the system need, many times over: 32 KiB.
+/// What a few calls of the system need, many times over: 16 KiB.
 #[repr(align(16))]
-struct Stack(#[expect(dead_code, reason = "only the child uses it")] [u8; 32 << 10]);
+struct Stack(#[expect(dead_code, reason = "only the child uses it")] [u8; 16 << 10]);
 
 /// A child that was just started.
 pub(crate) struct Born {
@@ -45,8 +45,8 @@ pub(crate) struct Born {
 pub(crate) struct Program {
     /// Where it may be, tried in turn.
     places: Vec<CString>,
-    arguments: Vec<CString>,
-    environment: Vec<CString>,
+    arguments: Texts,
+    environment: Texts,
     directory: Option<CString>,
 }
 
@@ -57,50 +57,73 @@ impl Program {
         arg0: Option<&OsStr>,
         cleared: bool,
     ) -> io::Result<Program> {
-        let mut variables: Vec<(OsString, OsString)> =
-            if cleared { Vec::new() } else { env::vars_os().collect() };
-        for (name, value) in command.get_envs() {
-            variables.retain(|(other, _)| other != name);
-            variables.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+        let mut environment = Texts::default();
+        let mut path = None;
+        let mut add = |name: &OsStr, value: &OsStr| {
+            environment.add(&[name.as_bytes(), b"=", value.as_bytes()]);
+            if name == "PATH" {
+                path = Some(value.to_owned());
+            }
+        };
+        let ours = (!cleared).then(env::vars_os).into_iter().flatten();
+        for (name, value) in ours {
+            if !command.get_envs().any(|(changed, _)| changed == name) {
+                add(&name, &value);
+            }
         }
+        for (name, value) in command.get_envs() {
+            if let Some(value) = value {
+                add(name, value);
+            }
+        }
+
         let program = command.get_program();
-        let path = variables.iter().find(|(name, _)| name == "PATH");
-        let path = path.map_or(PATH, |(_, value)| value.as_bytes());
-        let words = [arg0.unwrap_or(program)].into_iter().chain(command.get_args());
+        let mut arguments = Texts::default();
+        arguments.add(&[arg0.unwrap_or(program).as_bytes()]);
+        command.get_args().for_each(|argument| arguments.add(&[argument.as_bytes()]));
+        let path = path.as_deref().map_or(PATH, OsStr::as_bytes);
+        let directory = command.get_current_dir().map(|path| path.as_os_str().as_bytes());
         Ok(Program {
             places: places(program.as_bytes(), path)?,
-            arguments: words.map(|word| joined(&[word.as_bytes()])).collect::<io::Result<_>>()?,
-            environment: (variables.iter())
-                .map(|(name, value)| joined(&[name.as_bytes(), b"=", value.as_bytes()]))
-                .collect::<io::Result<_>>()?,
-            directory: command
-                .get_current_dir()
-                .map(|directory| joined(&[directory.as_os_str().as_bytes()]))
-                .transpose()?,
+            arguments,
+            environment,
+            directory: directory.map(CString::new).transpose()?,
         })
+    }
+}
+
+/// Strings as C has them, in one piece of memory: there are many, each time. None has a zero in it, which was checked.
+#[derive(Default)]
+struct Texts {
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
+}
+
+impl Texts {
+    fn add(&mut self, parts: &[&[u8]]) {
+        self.starts.push(self.bytes.len());
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.bytes.push(0);
+    }
+
+    /// Pointers to each, and one to nothing at the end.
+    fn pointers(&self) -> Vec<*const c_char> {
+        let start = |start: &usize| self.bytes[*start..].as_ptr().cast();
+        self.starts.iter().map(start).chain([ptr::null()]).collect()
     }
 }
 
 /// Where a program may be: there, if there is a slash in its name; else in the directories of `path`.
 fn places(program: &[u8], path: &[u8]) -> io::Result<Vec<CString>> {
     if program.is_empty() || program.contains(&b'/') {
-        return Ok(vec![joined(&[program])?]);
+        return Ok(vec![CString::new(program)?]);
     }
     let place = |directory: &[u8]| match directory {
         // The working directory.
-        b"" => joined(&[program]),
-        _ => joined(&[directory, b"/", program]),
+        b"" => CString::new(program),
+        _ => CString::new([directory, b"/", program].concat()),
     };
-    path.split(|byte| *byte == b':').map(place).collect()
-}
-
-/// The parts as one C string.
-fn joined(parts: &[&[u8]]) -> io::Result<CString> {
-    let length = parts.iter().map(|part| part.len()).sum::<usize>();
-    // With a place for the zero, so that it is not copied once more.
-    let mut bytes = Vec::with_capacity(length + 1);
-    parts.iter().for_each(|part| bytes.extend_from_slice(part));
-    Ok(CString::new(bytes)?)
+    Ok(path.split(|byte| *byte == b':').map(place).collect::<Result<_, _>>()?)
 }
 
 /// Starts it. Nothing is answered if the system does not start children in this way.
@@ -129,8 +152,8 @@ pub(crate) fn spawn(
     }
     let child = Child {
         places: &program.places,
-        arguments: pointers(&program.arguments),
-        environment: pointers(&program.environment),
+        arguments: program.arguments.pointers(),
+        environment: program.environment.pointers(),
         directory: program.directory.as_ref(),
         streams,
         group,
@@ -138,7 +161,7 @@ pub(crate) fn spawn(
         failure: AtomicI32::new(0),
     };
 
-    let mut stack = Box::<Stack>::new_uninit();
+    let mut stack = MaybeUninit::<Stack>::uninit();
     let mut pidfd: c_int = -1;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     // A handler of this process must not run in the child, whose memory is the same.
@@ -170,11 +193,6 @@ pub(crate) fn spawn(
         return Err(io::Error::from_raw_os_error(failure));
     }
     Ok(Some(Born { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd }))
-}
-
-/// Pointers to each, and one to nothing at the end.
-fn pointers(words: &[CString]) -> Vec<*const c_char> {
-    words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect()
 }
 
 /// What the child does, all of it made ready: nothing here may allocate, lock or panic, as in a signal handler.
