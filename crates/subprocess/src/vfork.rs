@@ -58,6 +58,8 @@ impl Program {
         cleared: bool,
     ) -> io::Result<Program> {
         let mut environment = Texts::default();
+        // As much as most need.
+        environment.bytes.reserve(4 << 10);
         let mut path = None;
         let mut add = |name: &OsStr, value: &OsStr| {
             environment.add(&[name.as_bytes(), b"=", value.as_bytes()]);
