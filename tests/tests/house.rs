@@ -16,6 +16,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/reactor/src/signals/registry/tests.rs",
     "crates/streams/tests/allocations.rs",
     "crates/subprocess/src/pre_exec.rs",
+    "crates/subprocess/src/vfork.rs",
     "crates/subprocess/src/watch/kqueue.rs",
     "crates/tls/tests/memory.rs",
     "crates/transports/src/datagram/offload/linux.rs",

@@ -63,6 +63,8 @@ mod starting;
 mod stdio;
 mod streams;
 mod transport;
+#[cfg(all(target_os = "linux", not(tidegate_portable)))]
+mod vfork;
 mod watch;
 
 pub use errors::{SendSignalError, SpawnArgumentError, SpawnError};

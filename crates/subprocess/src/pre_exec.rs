@@ -18,25 +18,26 @@ pub(crate) struct InChild {
     pub(crate) passed: Vec<(OwnedFd, RawFd)>,
 }
 
+/// The same, made ready: what is done then needs no memory.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    start_new_session: bool,
+    umask: Option<u32>,
+    reset_signals: bool,
+    /// Above all numbers that are wanted, each with the one it gets in the child.
+    copies: Vec<(OwnedFd, RawFd)>,
+    /// What keeps those numbers from being given to others here until the child was started.
+    _taken: Vec<OwnedFd>,
+}
+
 impl InChild {
-    /// Arranges it. The answer has to live until the child was started.
-    ///
-    /// Without anything to do the command is left as it was, since the standard library starts a child faster when
-    /// nothing is to run in it. A blocked signal is something to do: it would stay blocked in the child, which knows
-    /// nothing of it.
+    /// Makes it ready. The answer has to live until the child was started.
     ///
     /// # Errors
     ///
     /// That descriptors have run out, or that a number is above this process's limit.
-    pub(crate) fn arrange(self, command: &mut Command) -> io::Result<Vec<OwnedFd>> {
+    pub(crate) fn prepare(self) -> io::Result<Steps> {
         let InChild { start_new_session, umask, reset_signals, passed } = self;
-        // A mask that cannot be had is that of a system without one.
-        let blocked = SigSet::thread_get_mask().is_ok_and(|mask| mask != SigSet::empty());
-        let plain = !start_new_session && umask.is_none() && !reset_signals && passed.is_empty();
-        if plain && !blocked {
-            return Ok(Vec::new());
-        }
-
         // The copies lie above all numbers wanted, so that none is overwritten before it was copied down.
         let above = passed.iter().map(|(_, number)| number.saturating_add(1)).max().unwrap_or(3);
         let mut taken = Vec::new();
@@ -54,26 +55,48 @@ impl InChild {
         let numbers: Vec<_> = copies.iter().map(|(_, number)| *number).collect();
         let descriptors = passed.into_iter().map(|(descriptor, _)| descriptor);
         taken.extend(descriptors.filter(|passed| numbers.contains(&passed.as_raw_fd())));
+        Ok(Steps { start_new_session, umask, reset_signals, copies, _taken: taken })
+    }
+}
 
-        let in_child = move || {
-            SigSet::empty().thread_set_mask()?;
-            if reset_signals {
-                default_signals();
-            }
-            if start_new_session {
-                new_session()?;
-            }
-            if let Some(mask) = umask {
-                set_umask(mask);
-            }
-            copies.iter().try_for_each(|(copy, number)| copy_down(copy.as_raw_fd(), *number))
-        };
+impl Steps {
+    /// Has `command` take them.
+    ///
+    /// Without anything to do the command is left as it was, since the standard library starts a child faster when
+    /// nothing is to run in it. A blocked signal is something to do: it would stay blocked in the child, which knows
+    /// nothing of it.
+    pub(crate) fn give_to(self, command: &mut Command) {
+        // A mask that cannot be had is that of a system without one.
+        let blocked = SigSet::thread_get_mask().is_ok_and(|mask| mask != SigSet::empty());
+        let Steps { start_new_session, umask, reset_signals, .. } = self;
+        let plain = !start_new_session && umask.is_none() && !reset_signals;
+        if plain && self.copies.is_empty() && !blocked {
+            return;
+        }
         // SAFETY: in the child, all of it is system calls that are async-signal-safe; nothing allocates, locks or panics.
         #[expect(unsafe_code, reason = "the standard library has no safe way")]
         unsafe {
-            command.pre_exec(in_child);
+            command.pre_exec(move || self.run());
         }
-        Ok(taken)
+    }
+
+    /// Takes them, in the child: system calls that are async-signal-safe; nothing allocates, locks or panics.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub(crate) fn run(&self) -> io::Result<()> {
+        SigSet::empty().thread_set_mask()?;
+        if self.reset_signals {
+            default_signals();
+        }
+        if self.start_new_session {
+            new_session()?;
+        }
+        if let Some(mask) = self.umask {
+            set_umask(mask);
+        }
+        self.copies.iter().try_for_each(|(copy, number)| copy_down(copy.as_raw_fd(), *number))
     }
 }
 

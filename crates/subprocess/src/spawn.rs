@@ -1,20 +1,23 @@
 //! `subprocess_exec` and `subprocess_shell`, and all that can be chosen for a child.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{self, Command};
 
 use rustix::io::Errno;
 use tidegate_protocols::WriteLimits;
 
-use crate::pre_exec::InChild;
-use crate::stdio::{Stdio, Streams};
+use crate::pre_exec::{InChild, Steps};
+use crate::stdio::{Ends, Stdio, Streams};
+#[cfg(all(target_os = "linux", not(tidegate_portable)))]
+use crate::vfork;
 use crate::{SpawnArgumentError, SpawnError, Spawning, SubprocessFactory, SubprocessProtocol};
 
 /// Starts a program.
@@ -121,12 +124,13 @@ where
 ///
 /// # How long starting takes
 ///
-/// A child for which nothing special is asked is started without copying this process (`posix_spawn`), in about a
-/// millisecond. Options that say "it takes longer to start" have something run in the child before it becomes the
-/// program, and so do a signal that is blocked in this thread, and a program that has to be looked for in a `PATH` of the
-/// child's own, or in none after [`env_clear`](SpawnSubprocess::env_clear). For that the system copies this process first,
-/// which takes the longer the more memory it uses: some 35 milliseconds with half a gigabyte, during which the loop
-/// stands still.
+/// On Linux a child is started without copying this process, in about a millisecond, whatever is asked for; only one that
+/// runs as [another user](SpawnSubprocess::uid) or [group](SpawnSubprocess::gid) is not. Elsewhere, and where a sandbox
+/// forbids it, that holds for children for which nothing special is asked. Options that say "it may take longer to start"
+/// have something run in the child then before it becomes the program, and so do a signal that is blocked in this thread,
+/// and a program that has to be looked for in a `PATH` of the child's own, or in none after
+/// [`env_clear`](SpawnSubprocess::env_clear). For that the system copies this process first, which takes the longer the
+/// more memory it uses: some 35 milliseconds with half a gigabyte, during which the loop stands still.
 ///
 /// # Examples
 ///
@@ -168,9 +172,14 @@ const UNKNOWN: &str =
 #[derive(Debug)]
 pub(crate) struct Request {
     command: Command,
+    /// Argument zero, and whether the environment began empty: a command does not tell.
+    arg0: Option<OsString>,
+    cleared: bool,
     streams: Streams,
     in_child: InChild,
     group: Option<i32>,
+    /// The child runs as somebody else. Such a one is never to have our memory.
+    as_other: bool,
     pub(crate) limits: WriteLimits,
     /// What was found wrong first.
     wrong: Option<SpawnArgumentError>,
@@ -178,7 +187,9 @@ pub(crate) struct Request {
 
 /// A child that was just started.
 pub(crate) struct Started {
-    pub(crate) child: Child,
+    pub(crate) pid: u32,
+    /// Its pidfd, where the system gives it with the child.
+    pub(crate) pidfd: Option<OwnedFd>,
     /// Our ends of its pipes, by their numbers.
     pub(crate) pipes: [Option<OwnedFd>; 3],
 }
@@ -190,9 +201,12 @@ impl<F> SpawnSubprocess<F> {
         let program = program.as_ref();
         let request = Request {
             command: Command::new(program),
+            arg0: None,
+            cleared: false,
             streams: Streams::PIPES,
             in_child: InChild::default(),
             group: None,
+            as_other: false,
             limits: WriteLimits::default(),
             wrong: None,
         };
@@ -229,6 +243,7 @@ impl<F> SpawnSubprocess<F> {
     /// that is executed is asyncio's `executable`.
     pub fn arg0(mut self, name: impl AsRef<OsStr>) -> Self {
         self.request.command.arg0(name.as_ref());
+        self.request.arg0 = Some(name.as_ref().to_owned());
         self.checked(name.as_ref(), "argument zero")
     }
 }
@@ -265,6 +280,7 @@ impl<F> SpawnSubprocess<F> {
     /// Empties the environment: the child inherits nothing of it.
     pub fn env_clear(mut self) -> Self {
         self.request.command.env_clear();
+        self.request.cleared = true;
         self
     }
 
@@ -298,7 +314,7 @@ impl<F> SpawnSubprocess<F> {
     /// Passes one more descriptor, which has this number in the child, 3 or above; asyncio's `pass_fds`, where the
     /// number is the same on both sides. It is closed here once the child has it.
     ///
-    /// A child with such descriptors takes longer to start, like one with any other option that says so.
+    /// With such descriptors it may take longer to start.
     pub fn pass_fd(mut self, descriptor: impl Into<OwnedFd>, number: RawFd) -> Self {
         let passed = &mut self.request.in_child.passed;
         let twice = passed.iter().any(|(_, other)| *other == number);
@@ -330,7 +346,7 @@ impl<F> SpawnSubprocess<F> {
 
     /// Makes the child the leader of a session of its own, without a terminal, and so of a process group of its own.
     ///
-    /// Such a child takes longer to start, since this runs in it before it becomes the program.
+    /// It may take longer to start.
     pub fn start_new_session(mut self) -> Self {
         self.request.in_child.start_new_session = true;
         self
@@ -339,23 +355,25 @@ impl<F> SpawnSubprocess<F> {
     /// The user that the child runs as. It takes longer to start.
     pub fn uid(mut self, user: u32) -> Self {
         self.request.command.uid(user);
+        self.request.as_other = true;
         self
     }
 
     /// The group of users that the child runs as. It takes longer to start.
     pub fn gid(mut self, group: u32) -> Self {
         self.request.command.gid(group);
+        self.request.as_other = true;
         self
     }
 
-    /// The permissions that files which the child makes do not get. It takes longer to start.
+    /// The permissions that files which the child makes do not get. It may take longer to start.
     pub fn umask(mut self, mask: u32) -> Self {
         self.request.in_child.umask = Some(mask);
         self
     }
 
-    /// Has every signal do in the child what it does by default, those too that this process ignores. It takes longer to
-    /// start.
+    /// Has every signal do in the child what it does by default, those too that this process ignores. It may take
+    /// longer to start.
     pub fn reset_signals(mut self) -> Self {
         self.request.in_child.reset_signals = true;
         self
@@ -413,22 +431,49 @@ impl Request {
     }
 
     /// Starts it.
-    pub(crate) fn spawn(self) -> Result<Started, SpawnError> {
-        let Request { mut command, streams, in_child, .. } = self;
-        let shared = streams.give_to(&mut command).map_err(SpawnError::of_system)?;
-        let _taken = in_child.arrange(&mut command).map_err(SpawnError::of_system)?;
+    pub(crate) fn spawn(mut self) -> Result<Started, SpawnError> {
+        let Ends { child, ours: pipes } = mem::replace(&mut self.streams, Streams::PIPES)
+            .open()
+            .map_err(SpawnError::of_system)?;
+        let steps = mem::take(&mut self.in_child).prepare().map_err(SpawnError::of_system)?;
+        #[cfg(all(target_os = "linux", not(tidegate_portable)))]
+        if !self.as_other
+            && let Some(born) = self
+                .in_our_memory(&child, &steps)
+                .map_err(|error| SpawnError::of_command(&self.command, error))?
+        {
+            return Ok(Started { pid: born.pid, pidfd: born.pidfd, pipes });
+        }
+        let pid = self.by_standard_library(child, steps)?;
+        Ok(Started { pid, pidfd: None, pipes })
+    }
+
+    #[cfg(all(target_os = "linux", not(tidegate_portable)))]
+    fn in_our_memory(
+        &self,
+        ends: &[Option<OwnedFd>; 3],
+        steps: &Steps,
+    ) -> io::Result<Option<vfork::Born>> {
+        let program = vfork::Program::of(&self.command, self.arg0.as_deref(), self.cleared)?;
+        vfork::spawn(&program, ends, self.group, steps)
+    }
+
+    fn by_standard_library(
+        mut self,
+        ends: [Option<OwnedFd>; 3],
+        steps: Steps,
+    ) -> Result<u32, SpawnError> {
+        let command = &mut self.command;
+        let [stdin, stdout, stderr] =
+            ends.map(|end| end.map_or_else(process::Stdio::inherit, process::Stdio::from));
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
+        steps.give_to(command);
         // The standard library panics where it cannot wait for a child that has not become the program.
-        let mut child = match catch_unwind(AssertUnwindSafe(|| command.spawn())) {
-            Ok(Ok(child)) => child,
-            Ok(Err(error)) => return Err(SpawnError::of_command(&command, error)),
-            Err(_payload) => return Err(SpawnError::Other { error: io::Error::other(UNKNOWN) }),
-        };
-        let pipes = [
-            child.stdin.take().map(OwnedFd::from),
-            child.stdout.take().map(OwnedFd::from).or(shared),
-            child.stderr.take().map(OwnedFd::from),
-        ];
-        Ok(Started { child, pipes })
+        match catch_unwind(AssertUnwindSafe(|| command.spawn())) {
+            Ok(Ok(child)) => Ok(child.id()),
+            Ok(Err(error)) => Err(SpawnError::of_command(command, error)),
+            Err(_payload) => Err(SpawnError::Other { error: io::Error::other(UNKNOWN) }),
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::process::Child;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -177,10 +176,7 @@ fn start(
     handle.offer_all();
     let (leads_group, limits) = (request.leads_group(), request.limits);
     let started = request.spawn()?;
-    let watch = match Watch::open(started.child.id()) {
-        Ok(watch) => watch,
-        Err(error) => return Err(end(started.child, error)),
-    };
+    let watch = Watch::open(started.pid, started.pidfd).map_err(SpawnError::of_system)?;
     let process =
         Process::adopt(handle, watch, leads_group, protocol).map_err(SpawnError::of_system)?;
     if let Err(error) = open_pipes(&process, started.pipes, limits) {
@@ -201,11 +197,4 @@ fn open_pipes(
         }
     }
     Ok(())
-}
-
-/// Ends a child that nobody can watch.
-fn end(mut child: Child, error: io::Error) -> io::Error {
-    // It is killed, so this waits for a moment only.
-    let _gone = child.kill().and_then(|()| child.wait());
-    SpawnError::of_system(error).into()
 }

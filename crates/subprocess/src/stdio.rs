@@ -1,8 +1,8 @@
 //! What a child's standard streams can be.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::process;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// What one of a child's standard streams is to be.
 ///
@@ -51,38 +51,54 @@ impl Streams {
     pub(crate) const PIPES: Streams =
         Streams { stdin: Stdio::Pipe, stdout: Stdio::Pipe, stderr: Stdio::Pipe };
 
-    /// Has `command` use them. Answers the end of a pipe that output and error share, if there is one.
+    /// Opens what is to be opened: the child's ends, and ours.
     ///
     /// # Errors
     ///
     /// That descriptors have run out.
-    pub(crate) fn give_to(self, command: &mut process::Command) -> io::Result<Option<OwnedFd>> {
-        let mut shared = None;
-        let (stdout, stderr) = match (self.stdout, self.stderr) {
-            (Stdio::Pipe, Stdio::Stdout) => {
+    pub(crate) fn open(self) -> io::Result<Ends> {
+        let (stdin, to_child) = match self.stdin {
+            Stdio::Pipe => {
                 let (read, write) = io::pipe()?;
-                shared = Some(read.into());
-                (write.try_clone()?.into(), write.into())
+                (Some(read.into()), Some(write.into()))
             }
-            (Stdio::Descriptor(descriptor), Stdio::Stdout) => {
-                let copy = descriptor.try_clone()?;
-                (descriptor.into(), copy.into())
-            }
-            (Stdio::Null, Stdio::Stdout) => (process::Stdio::null(), process::Stdio::null()),
-            (stdout, Stdio::Stdout) => (plain(stdout), io::stdout().into()),
-            (stdout, stderr) => (plain(stdout), plain(stderr)),
+            Stdio::Null => (Some(File::open(NULL)?.into()), None),
+            stdin => (given(stdin), None),
         };
-        command.stdin(plain(self.stdin)).stdout(stdout).stderr(stderr);
-        Ok(shared)
+        let (stdout, from_stdout) = output(self.stdout)?;
+        let (stderr, from_stderr) = match (self.stderr, &stdout) {
+            (Stdio::Stdout, Some(stdout)) => (Some(stdout.try_clone()?), None),
+            (Stdio::Stdout, None) => (Some(io::stdout().as_fd().try_clone_to_owned()?), None),
+            (stderr, _) => output(stderr)?,
+        };
+        Ok(Ends { child: [stdin, stdout, stderr], ours: [to_child, from_stdout, from_stderr] })
     }
 }
 
-fn plain(stream: Stdio) -> process::Stdio {
+/// The two ends of each standard stream, as far as there are any.
+pub(crate) struct Ends {
+    /// What the child gets; nothing where it has the same as this process.
+    pub(crate) child: [Option<OwnedFd>; 3],
+    /// What this process has of a pipe.
+    pub(crate) ours: [Option<OwnedFd>; 3],
+}
+
+const NULL: &str = "/dev/null";
+
+fn output(stream: Stdio) -> io::Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    Ok(match stream {
+        Stdio::Pipe => {
+            let (read, write) = io::pipe()?;
+            (Some(write.into()), Some(read.into()))
+        }
+        Stdio::Null => (Some(File::options().write(true).open(NULL)?.into()), None),
+        stream => (given(stream), None),
+    })
+}
+
+fn given(stream: Stdio) -> Option<OwnedFd> {
     match stream {
-        Stdio::Pipe => process::Stdio::piped(),
-        // It was checked that only standard error is joined to another.
-        Stdio::Inherit | Stdio::Stdout => process::Stdio::inherit(),
-        Stdio::Null => process::Stdio::null(),
-        Stdio::Descriptor(descriptor) => descriptor.into(),
+        Stdio::Descriptor(descriptor) => Some(descriptor),
+        _ => None,
     }
 }

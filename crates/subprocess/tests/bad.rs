@@ -168,7 +168,8 @@ fn a_directory_that_is_gone_is_named() {
     });
 }
 
-// the standard library has a panic for it where the system reaps, or somebody else does
+// the standard library, which starts a child for another user, has a panic for it where the system reaps, or
+// somebody else does
 #[test]
 fn a_program_that_ignores_sigchld_is_told_what_is_not_there() {
     if again_ignoring("CHLD", "a_program_that_ignores_sigchld_is_told_what_is_not_there") {
@@ -178,7 +179,8 @@ fn a_program_that_ignores_sigchld_is_told_what_is_not_there() {
         let (error, _) = refused(subprocess_exec(idle, "/no/such/program")).await;
         assert!(matches!(error, SpawnError::ProgramNotFound { .. }), "{error:?}");
         let before = open_descriptors();
-        let child = subprocess_exec(idle, "/no/such/program").start_new_session();
+        let child =
+            subprocess_exec(idle, "/no/such/program").uid(rustix::process::geteuid().as_raw());
         let error = child.await.expect_err("it cannot be started");
         assert!(matches!(inner(&error), Some(SpawnError::Other { .. })), "{error:?}");
         assert_eq!(open_descriptors(), before);

@@ -4,18 +4,19 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 
 use nix::unistd::{Pid, getpgid, getsid};
 use tempfile::{TempDir, tempfile};
 use tidegate_protocols::WriteLimits;
-use tidegate_subprocess::{Stdio, SubprocessTransport};
+use tidegate_subprocess::{SpawnError, Stdio, SubprocessTransport};
 use tidegate_testkit::run;
 
 mod support;
 #[cfg(target_os = "linux")]
 use support::again_ignoring;
-use support::{Log, Recording, Told, exec, finished, shell, turns, until};
+use support::{Log, Recording, Told, exec, finished, inner, shell, turns, until};
 
 /// What a child writes to its output.
 async fn output(
@@ -52,6 +53,43 @@ fn the_directory_is_what_was_asked_for() {
         let path = folder.path().canonicalize().expect("a path");
         let pwd = output(shell("pwd -P"), |child| child.current_dir(&path)).await;
         assert_eq!(pwd.trim_end(), path.to_str().expect("text"));
+    });
+}
+
+//
+#[test]
+fn the_program_is_looked_for_in_the_childs_own_path() {
+    run(async {
+        let (first, second) =
+            (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
+        let script = |folder: &TempDir, mode| {
+            let path = folder.path().join("tidegate-tool");
+            fs::write(&path, "#!/bin/sh\necho \"$0\"\n").expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("permissions");
+            path
+        };
+        let tool = script(&second, 0o755);
+        let names = [first.path(), second.path()].map(|path| path.to_str().expect("text"));
+        let path = format!("/no/such/folder:{}:{}", names[0], names[1]);
+        let asked = || exec("tidegate-tool");
+        let found = output(asked(), |child| child.env("PATH", &path)).await;
+        assert_eq!(found.trim_end(), tool.to_str().expect("text"));
+        // One that is not permitted is passed over, and told of if there is no other.
+        script(&first, 0o644);
+        let found = output(asked(), |child| child.env("PATH", &path)).await;
+        assert_eq!(found.trim_end(), tool.to_str().expect("text"));
+        let error = asked().0.env("PATH", format!("{}:/no", names[0])).await.expect_err("refused");
+        let told = inner::<SpawnError>(&error);
+        assert!(matches!(told, Some(SpawnError::NotExecutable { .. })), "{error:?}");
+        let error = asked().0.await.expect_err("it is nowhere");
+        let told = inner::<SpawnError>(&error);
+        assert!(matches!(told, Some(SpawnError::ProgramNotFound { .. })), "{error:?}");
+        // Without one there is that of the system.
+        assert_eq!(output(exec("env"), |child| child.env_clear()).await, "");
+        assert_eq!(
+            output(exec("sh"), |child| child.env_remove("PATH").args(["-c", "echo"])).await,
+            "\n"
+        );
     });
 }
 
@@ -112,6 +150,33 @@ fn the_user_is_who_was_asked_for() {
         let id = output(shell("id -u; id -g"), |child| child.uid(user).gid(group)).await;
         assert_eq!(id, format!("{user}\n{group}\n"));
     });
+}
+
+// the ends of the pipes have the numbers then that they are to have in the child, or that another is to have
+#[test]
+#[cfg(target_os = "linux")]
+fn a_child_has_its_streams_where_this_process_has_closed_its_own() {
+    use nix::unistd::{close, dup2_stderr, dup2_stdin, dup2_stdout};
+    let name = "a_child_has_its_streams_where_this_process_has_closed_its_own";
+    // It is a process of its own that matters here.
+    if again_ignoring("USR1", name) {
+        return;
+    }
+    let kept = [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()]
+        .map(|stream| stream.try_clone_to_owned().expect("a copy"));
+    let told = run(async {
+        // This program has nothing but this test, which puts them back.
+        (0..3).for_each(|number| close(number).expect("closed"));
+        let (builder, log) = shell("cat; echo error >&2");
+        let transport = builder.await.expect("a child");
+        let stdin = transport.stdin().expect("piped");
+        stdin.write(b"text");
+        stdin.close();
+        assert!(transport.closed().await.is_none());
+        (log.data(1), log.data(2))
+    });
+    dup2_stdin(&kept[0]).and(dup2_stdout(&kept[1])).and(dup2_stderr(&kept[2])).expect("put back");
+    assert_eq!(told, ("text".to_owned(), "error\n".to_owned()));
 }
 
 //

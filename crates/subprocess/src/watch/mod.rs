@@ -31,7 +31,7 @@ use std::rc::Rc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitIdOptions, WaitIdStatus, kill_process_group};
+use rustix::process::{Pid, WaitIdOptions, WaitIdStatus, kill_process, kill_process_group};
 use tidegate_reactor::{Interest, LoopHandle, Signal, Source, Watcher};
 
 /// How long the end of a child that was killed is waited for, when the loop has no more turns: 1 s.
@@ -61,15 +61,20 @@ pub(crate) enum By {
 }
 
 impl Watch {
-    /// Finds the descriptor that stands for a child that was just started.
+    /// Finds the descriptor that stands for a child that was just started, unless the system has given its pidfd.
     ///
     /// # Errors
     ///
-    /// That descriptors, or threads, have run out.
-    pub(crate) fn open(pid: u32) -> io::Result<Watch> {
+    /// That descriptors, or threads, have run out. The child is killed and reaped then.
+    pub(crate) fn open(pid: u32, pidfd: Option<OwnedFd>) -> io::Result<Watch> {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let pid = pid.expect("a child has a positive number");
-        let (descriptor, by) = room::open(pid)?;
+        let opened = match pidfd {
+            #[cfg(all(target_os = "linux", not(tidegate_portable)))]
+            Some(pidfd) => Ok((pidfd, By::Descriptor)),
+            _ => room::open(pid),
+        };
+        let (descriptor, by) = opened.inspect_err(|_| end(pid))?;
         Ok(Watch {
             pid,
             by,
@@ -145,7 +150,7 @@ impl Watch {
             By::Descriptor => room::send_signal(&self.descriptor, signal),
             #[cfg(all(target_os = "linux", not(tidegate_portable)))]
             By::Nothing => Err(Errno::SRCH),
-            By::Number => rustix::process::kill_process(self.pid, signal),
+            By::Number => kill_process(self.pid, signal),
         };
         gone_is_fine(sent)
     }
@@ -196,6 +201,13 @@ impl Drop for Watch {
             let _running_or_not_ours = self.collect(false);
         }
     }
+}
+
+/// Ends a child that nobody can watch.
+fn end(pid: Pid) {
+    // It is killed, so this waits for a moment only.
+    let _gone = kill_process(pid, rustix::process::Signal::KILL)
+        .and_then(|()| thread::wait(pid, WaitIdOptions::EXITED));
 }
 
 fn gone_is_fine(sent: rustix::io::Result<()>) -> io::Result<()> {
