@@ -14,7 +14,7 @@ use std::env;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::ptr;
@@ -23,9 +23,10 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use libc::{c_char, c_int, c_void};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, WaitIdOptions};
 
 use crate::pre_exec::Steps;
+use crate::watch;
 
 /// Where programs are looked for by a child without a `PATH`, as the C library has it.
 const PATH: &[u8] = b"/bin:/usr/bin";
@@ -63,7 +64,8 @@ impl Program {
         let mut path = None;
         let mut add = |name: &OsStr, value: &OsStr| {
             environment.add(&[name.as_bytes(), b"=", value.as_bytes()]);
-            if name == "PATH" {
+            // Of two the first is what a program finds.
+            if name == "PATH" && path.is_none() {
                 path = Some(value.to_owned());
             }
         };
@@ -190,8 +192,7 @@ pub(crate) fn spawn(
     let failure = child.failure.load(Ordering::Relaxed);
     if failure != 0 {
         // It ends without having become anything. Somebody else may have reaped it.
-        let ended = pidfd.as_ref().map_or(WaitId::Pid(pid), |pidfd| WaitId::PidFd(pidfd.as_fd()));
-        let _reaped = rustix::io::retry_on_intr(|| waitid(ended.clone(), WaitIdOptions::EXITED));
+        let _reaped = watch::wait(pid, pidfd.as_ref(), WaitIdOptions::EXITED);
         return Err(io::Error::from_raw_os_error(failure));
     }
     Ok(Some(Born { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd }))

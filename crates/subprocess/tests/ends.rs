@@ -478,6 +478,12 @@ fn a_kernel_that_cannot_wait_by_a_pidfd_is_asked_by_number() {
     }
     run(async {
         let reports = keep_reports();
+        for _ in 0..2 {
+            let (builder, _) = exec("/no/such/program");
+            assert!(builder.await.is_err());
+            // Nothing of it is left.
+            assert_eq!(nix::sys::wait::wait(), Err(nix::errno::Errno::ECHILD));
+        }
         for code in 0..3 {
             let (transport, _) = finished(shell(&format!("exit {code}"))).await;
             assert_eq!(transport.get_returncode(), Some(code));

@@ -203,6 +203,19 @@ impl Drop for Watch {
     }
 }
 
+/// Waits for a child that nobody watches: by its pidfd, if there is one.
+#[cfg(all(target_os = "linux", not(tidegate_portable)))]
+pub(crate) fn wait(
+    pid: Pid,
+    pidfd: Option<&OwnedFd>,
+    options: WaitIdOptions,
+) -> rustix::io::Result<Option<WaitIdStatus>> {
+    match pidfd {
+        Some(pidfd) => room::wait(pidfd, pid, options),
+        None => thread::wait(pid, options),
+    }
+}
+
 /// Ends a child that nobody can watch.
 fn end(pid: Pid) {
     // It is killed, so this waits for a moment only.
