@@ -127,7 +127,11 @@ fn places(program: &[u8], path: &[u8]) -> io::Result<Vec<CString>> {
         b"" => CString::new(program),
         _ => CString::new([directory, b"/", program].concat()),
     };
-    Ok(path.split(|byte| *byte == b':').map(place).collect::<Result<_, _>>()?)
+    let directories = path.split(|byte| *byte == b':');
+    // No file is in one whose name is too long for the system: it is passed over, as by the C library.
+    let directories =
+        directories.filter(|name| name.len() < libc::PATH_MAX.unsigned_abs() as usize);
+    Ok(directories.map(place).collect::<Result<_, _>>()?)
 }
 
 /// Starts it. Nothing is answered if the system does not start children in this way.
@@ -141,6 +145,9 @@ pub(crate) fn spawn(
     group: Option<i32>,
     steps: &Steps,
 ) -> io::Result<Option<Born>> {
+    if !clone_is_sound() {
+        return Ok(None);
+    }
     // None lies where another is put.
     let mut copies = Vec::new();
     let mut streams = [None; 3];
@@ -196,6 +203,26 @@ pub(crate) fn spawn(
         return Err(io::Error::from_raw_os_error(failure));
     }
     Ok(Some(Born { pid: pid.as_raw_nonzero().get().unsigned_abs(), pidfd }))
+}
+
+/// Whether `clone` leaves alone what the C library knows of this thread. Before 2.25 that of GNU takes the memory of the
+/// child for another's, and notes a wrong number there for the thread that stands still.
+#[cfg(target_env = "gnu")]
+fn clone_is_sound() -> bool {
+    // SAFETY: it answers a C string that is always there.
+    let version = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
+    version.to_str().is_ok_and(is_new_enough)
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn clone_is_sound() -> bool {
+    true
+}
+
+#[cfg(target_env = "gnu")]
+fn is_new_enough(version: &str) -> bool {
+    let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(2), Some(25))
 }
 
 /// What the child does, all of it made ready: nothing here may allocate, lock or panic, as in a signal handler.
@@ -286,6 +313,20 @@ fn default_handlers() {
                 action.sa_sigaction = libc::SIG_DFL;
                 libc::sigaction(signal, action, ptr::null_mut());
             }
+        }
+    }
+}
+
+#[cfg(all(test, target_env = "gnu"))]
+mod tests {
+    use super::is_new_enough;
+
+    #[test]
+    fn a_c_library_whose_clone_spoils_the_thread_is_not_used() {
+        for (version, answer) in
+            [("2.17", false), ("2.24.90", false), ("2.25", true), ("2.36", true), ("3.0", true)]
+        {
+            assert_eq!(is_new_enough(version), answer, "{version}");
         }
     }
 }

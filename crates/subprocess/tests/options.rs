@@ -70,7 +70,8 @@ fn the_program_is_looked_for_in_the_childs_own_path() {
         };
         let tool = script(&second, 0o755);
         let names = [first.path(), second.path()].map(|path| path.to_str().expect("text"));
-        let path = format!("/no/such/folder:{}:{}", names[0], names[1]);
+        let too_long = "/long".repeat(1000);
+        let path = format!("/no/such/folder:{too_long}:{}:{}", names[0], names[1]);
         let asked = || exec("tidegate-tool");
         let found = output(asked(), |child| child.env("PATH", &path)).await;
         assert_eq!(found.trim_end(), tool.to_str().expect("text"));
