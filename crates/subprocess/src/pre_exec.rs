@@ -1,10 +1,13 @@
 //! What is done in the child between fork and exec, where the standard library has no safe way to ask for it.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::ptr;
 
+use libc::c_int;
 use nix::sys::signal::SigSet;
 use rustix::io::fcntl_dupfd_cloexec;
 
@@ -24,6 +27,10 @@ pub(crate) struct Steps {
     start_new_session: bool,
     umask: Option<u32>,
     reset_signals: bool,
+    /// Whether SIGABRT does what the system has it do. Then it is not touched in the child: C libraries hold a lock for that,
+    /// since `abort` needs it too, which is this process's as well where the child lives in its memory. One that is killed
+    /// meanwhile would keep it.
+    pub(crate) abort_is_default: bool,
     /// Above all numbers that are wanted, each with the one it gets in the child.
     copies: Vec<(OwnedFd, RawFd)>,
     /// What keeps those numbers from being given to others here until the child was started.
@@ -55,7 +62,15 @@ impl InChild {
         let numbers: Vec<_> = copies.iter().map(|(_, number)| *number).collect();
         let descriptors = passed.into_iter().map(|(descriptor, _)| descriptor);
         taken.extend(descriptors.filter(|passed| numbers.contains(&passed.as_raw_fd())));
-        Ok(Steps { start_new_session, umask, reset_signals, copies, _taken: taken })
+        let abort_is_default = is_default(libc::SIGABRT);
+        Ok(Steps {
+            start_new_session,
+            umask,
+            reset_signals,
+            abort_is_default,
+            copies,
+            _taken: taken,
+        })
     }
 }
 
@@ -88,7 +103,7 @@ impl Steps {
     pub(crate) fn run(&self) -> io::Result<()> {
         SigSet::empty().thread_set_mask()?;
         if self.reset_signals {
-            default_signals();
+            default_signals(self.abort_is_default);
         }
         if self.start_new_session {
             new_session()?;
@@ -100,9 +115,20 @@ impl Steps {
     }
 }
 
+/// Whether a signal does what the system has it do.
+fn is_default(signal: c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: the action is read only where it was written.
+    #[expect(unsafe_code, reason = "there is no safe way to look at it")]
+    unsafe {
+        libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_DFL
+    }
+}
+
 /// Has every signal do what the system has it do.
-fn default_signals() {
-    for signal in 1..=64 {
+fn default_signals(abort_is_default: bool) {
+    for signal in (1..=64).filter(|signal| *signal != libc::SIGABRT || !abort_is_default) {
         // SAFETY: no handler of ours is installed; numbers that are none, and the two that cannot be changed, are refused.
         #[expect(unsafe_code, reason = "dispositions are the system's")]
         unsafe {

@@ -252,7 +252,7 @@ extern "C" fn run(child: *mut c_void) -> c_int {
 
 impl Child<'_> {
     fn prepare(&self) -> io::Result<()> {
-        default_handlers();
+        default_handlers(self.steps.abort_is_default);
         for (number, descriptor) in (0..).zip(self.streams) {
             if let Some(descriptor) = descriptor {
                 // SAFETY: the standard streams are the child's own.
@@ -299,8 +299,9 @@ fn last_error() -> c_int {
 }
 
 /// Has the system do by default what a handler of this process is set for, and SIGPIPE; what is ignored stays so.
-fn default_handlers() {
-    for signal in 1..=libc::SIGRTMAX() {
+fn default_handlers(abort_is_default: bool) {
+    let signals = 1..=libc::SIGRTMAX();
+    for signal in signals.filter(|signal| *signal != libc::SIGABRT || !abort_is_default) {
         let mut action = MaybeUninit::<libc::sigaction>::uninit();
         // SAFETY: the action is read only where it was written; numbers that are no signals are refused.
         unsafe {
