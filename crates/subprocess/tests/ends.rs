@@ -496,3 +496,28 @@ fn a_kernel_that_cannot_wait_by_a_pidfd_is_asked_by_number() {
         assert_eq!(messages(&reports), [""; 0]);
     });
 }
+
+// a sandbox that knows no pidfds does not keep clone from giving one
+#[cfg(all(target_os = "linux", not(tidegate_portable)))]
+#[test]
+fn a_sandbox_that_refuses_signals_by_a_pidfd_is_asked_by_number() {
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pidfd_send_signal"];
+    let inject = ["-e", "inject=pidfd_send_signal:error=EPERM"];
+    let test = "a_sandbox_that_refuses_signals_by_a_pidfd_is_asked_by_number";
+    if support::again_by(&[&strace[..], &inject[..]].concat(), test) {
+        return;
+    }
+    run(async {
+        for closes in [false, true] {
+            let (builder, _) = exec("/bin/cat");
+            let transport = builder.await.expect("a child");
+            if closes {
+                transport.close();
+            } else {
+                transport.kill().expect("it runs");
+            }
+            transport.closed().await;
+            assert_eq!(transport.get_returncode(), Some(-9));
+        }
+    });
+}

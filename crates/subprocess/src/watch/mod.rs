@@ -147,7 +147,7 @@ impl Watch {
         let signal = named(signal);
         let sent = match self.by {
             #[cfg(all(target_os = "linux", not(tidegate_portable)))]
-            By::Descriptor => room::send_signal(&self.descriptor, signal),
+            By::Descriptor => room::send_signal(&self.descriptor, self.pid, signal),
             #[cfg(all(target_os = "linux", not(tidegate_portable)))]
             By::Nothing => Err(Errno::SRCH),
             By::Number => kill_process(self.pid, signal),

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal,
-    waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, pidfd_open,
+    pidfd_send_signal, waitid,
 };
 
 use super::{By, thread};
@@ -38,6 +38,10 @@ pub(super) fn wait(
     }
 }
 
-pub(super) fn send_signal(pidfd: &OwnedFd, signal: Signal) -> rustix::io::Result<()> {
-    pidfd_send_signal(pidfd, signal)
+pub(super) fn send_signal(pidfd: &OwnedFd, pid: Pid, signal: Signal) -> rustix::io::Result<()> {
+    match pidfd_send_signal(pidfd, signal) {
+        // A sandbox that knows no pidfds, though the system gives one with each child: as where there is none.
+        Err(Errno::PERM | Errno::NOSYS) => kill_process(pid, signal),
+        sent => sent,
+    }
 }
