@@ -125,12 +125,12 @@ where
 /// # How long starting takes
 ///
 /// On Linux a child is started without copying this process, in about a millisecond, whatever is asked for; only one that
-/// runs as [another user](SpawnSubprocess::uid) or [group](SpawnSubprocess::gid) is not. Elsewhere, and where a sandbox
-/// forbids it, that holds for children for which nothing special is asked. Options that say "it may take longer to start"
-/// have something run in the child then before it becomes the program, and so do a signal that is blocked in this thread,
-/// and a program that has to be looked for in a `PATH` of the child's own, or in none after
-/// [`env_clear`](SpawnSubprocess::env_clear). For that the system copies this process first, which takes the longer the
-/// more memory it uses: some 35 milliseconds with half a gigabyte, during which the loop stands still.
+/// runs as [another user](SpawnSubprocess::uid) or [group](SpawnSubprocess::gid) is not. Elsewhere, where a sandbox
+/// forbids it, and with a glibc from before 2.25, that holds for children for which nothing special is asked. Options that
+/// say "it may take longer to start" have something run in the child then before it becomes the program, and so do a
+/// signal that is blocked in this thread, and a program that has to be looked for in a `PATH` of the child's own, or in
+/// none after [`env_clear`](SpawnSubprocess::env_clear). For that the system copies this process first, which takes the
+/// longer the more memory it uses: some 35 milliseconds with half a gigabyte, during which the loop stands still.
 ///
 /// # Examples
 ///
