@@ -71,11 +71,12 @@ impl<W: Wire> Connection<W> {
         }
     }
 
-    /// The wire is readable, and the protocol is out.
+    /// The wire is readable, and the protocol is out, or gone: a change has panicked when somebody had looked at it.
     #[cold]
     fn nobody_reads(&self) {
-        if self.slot.is_lent() {
-            self.wait_for_home();
+        match self.slot.is_lent() {
+            true => self.wait_for_home(),
+            false => self.abort_with(Some(io::Error::other("a change of protocol failed").into())),
         }
     }
 
