@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::rc::Rc;
 
-use crate::{Protocol, RawTransport, WithProtocolError};
+use crate::{Change, Protocol, RawTransport, WithProtocolError};
 
 /// How lending a protocol ended.
 #[derive(Debug)]
@@ -327,7 +327,7 @@ impl Slot<dyn Protocol> {
     pub fn change_above(
         &self,
         below: &dyn RawTransport,
-        change: Box<dyn FnOnce(Box<dyn Protocol>) -> Box<dyn Protocol>>,
+        change: Change,
     ) -> Result<(), Box<dyn Any + Send>> {
         let mut change = Some(change);
         let mut changed = Ok(());

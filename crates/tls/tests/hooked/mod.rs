@@ -72,7 +72,10 @@ pub(crate) const PLACES: [Place; 9] = [
 impl Place {
     pub(crate) fn is_of_client(self) -> bool {
         use Place::*;
-        matches!(self, Verifier | ClientLog | TicketComes | TicketWanted | OwnCertificate | Encrypter)
+        matches!(
+            self,
+            Verifier | ClientLog | TicketComes | TicketWanted | OwnCertificate | Encrypter
+        )
     }
 }
 
