@@ -140,6 +140,9 @@ pub trait RawTransport: 'static {
 
     /// Makes another protocol of the present one: at once, or when its callback returns. A change that
     /// panics ends the connection; one that comes after the loss is dropped unrun.
+    ///
+    /// One that is made at once may run the loop, as `look` may in [`with_protocol`](RawTransport::with_protocol); a layer
+    /// makes it with [`Slot::change_above`](crate::Slot::change_above).
     fn change_protocol(&self, change: Change);
 
     /// Calls `look` with the protocol, unless that is out or gone. A panic of `look` goes on to the caller.

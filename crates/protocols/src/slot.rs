@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::rc::Rc;
 
-use crate::{Protocol, RawTransport, WithProtocolError};
+use crate::{Change, Protocol, RawTransport, WithProtocolError};
 
 /// How lending a protocol ended.
 #[derive(Debug)]
@@ -169,6 +169,7 @@ impl<P: ?Sized + 'static> Slot<P> {
     }
 
     /// Tells `caller` when the protocol has come home, once, however often it asks; never if the slot is emptied first.
+    /// Should a change panic, it is told that nobody is out any more: what ends the connection may be what waits.
     ///
     /// A transport finds its protocol out if somebody [looks at it](crate::Transport::with_protocol) and runs the loop
     /// meanwhile. To try again in each turn would keep the loop from ever waiting.
@@ -252,8 +253,12 @@ impl<P: ?Sized + 'static> Slot<P> {
                         match catch_unwind(AssertUnwindSafe(|| change(protocol))) {
                             Ok(changed) => protocol = changed,
                             Err(payload) => {
-                                let unrun = self.0.replace(State::Empty);
-                                let _second = drop_caught((changes, unrun, callers));
+                                let mut unrun = self.0.replace(State::Empty);
+                                if let State::Lent(Some(waiting)) = &mut unrun {
+                                    callers.append(&mut waiting.callers);
+                                }
+                                let _second = drop_caught((changes, unrun));
+                                callers.into_iter().for_each(|caller| caller.protocol_is_home());
                                 return Err(payload);
                             }
                         }
@@ -311,6 +316,27 @@ impl Slot<dyn Protocol> {
         let mut looked = Ok(());
         below.with_protocol(&mut |_face_below| looked = self.visit(look))?;
         looked
+    }
+
+    /// As [`change`](Slot::change), for a layer: its face below is out as well while a change is made at once, which may run
+    /// the loop like whoever looks.
+    ///
+    /// # Errors
+    ///
+    /// As for `change`.
+    pub fn change_above(
+        &self,
+        below: &dyn RawTransport,
+        change: Change,
+    ) -> Result<(), Box<dyn Any + Send>> {
+        let mut change = Some(change);
+        let mut changed = Ok(());
+        let mut make = || change.take().map_or(Ok(()), |change| self.change(change));
+        match below.with_protocol(&mut |_face_below| changed = make()) {
+            Ok(()) => changed,
+            // It is out already, or there is none any more.
+            Err(_) => make(),
+        }
     }
 
     /// The name of the protocol's type, for reports; none if it is out or gone.

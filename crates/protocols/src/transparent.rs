@@ -246,7 +246,7 @@ impl RawTransport for Upper {
     }
 
     fn change_protocol(&self, change: Change) {
-        if let Err(payload) = self.slot.change(change) {
+        if let Err(payload) = self.slot.change_above(&*self.below().raw(), change) {
             self.below().fail(Cause::from_panic(payload));
         }
     }

@@ -344,13 +344,21 @@ impl Tls {
         self.judge(cause.clone());
         self.abort_now();
         if !cause.is_os_error() {
-            self.report(format!("Fatal error: protocol.{stage}() call failed."), cause);
+            self.report(&format!("Fatal error: protocol.{stage}() call failed."), cause);
         }
     }
 
-    /// Tells the exception handler what has ended this connection.
-    pub(crate) fn report(&self, message: impl Into<String>, cause: Cause) {
-        let mut report = Report::new(message.into()).error(cause).transport(self.title());
+    /// Tells the exception handler what has ended this connection, before the loss: this may be inside of a call of the
+    /// user's.
+    pub(crate) fn report_soon(&self, message: &'static str, cause: &Cause) {
+        let (tls, cause) = (self.share(), cause.clone());
+        // A loop that is closed has nobody to tell.
+        let _closed = self.handle.call_soon(move || tls.report(message, cause));
+    }
+
+    /// The same now; on a fresh stack only.
+    fn report(&self, message: &str, cause: Cause) {
+        let mut report = Report::new(message).error(cause).transport(self.title());
         if let Some(name) = self.slot.type_name() {
             report = report.protocol(name);
         }

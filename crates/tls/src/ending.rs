@@ -129,6 +129,9 @@ impl Tls {
     pub(crate) fn broken(&self, error: TlsError) {
         let panicked = matches!(error, TlsError::Panicked(_));
         let cause = Cause::from(error);
+        if panicked {
+            self.report_soon("Fatal error: a callback of the TLS configuration failed.", &cause);
+        }
         if !self.life.get().is_over() {
             self.end();
             self.judge(cause.clone());
@@ -137,9 +140,6 @@ impl Tls {
             }
             self.start_shutdown_deadline();
             self.below().close_lingering(ALERT_BYTES, ALERT_TIME);
-        }
-        if panicked {
-            self.report("Fatal error: a callback of the TLS configuration failed.", cause);
         }
     }
 

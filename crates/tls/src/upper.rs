@@ -141,7 +141,7 @@ impl RawTransport for Tls {
     }
 
     fn change_protocol(&self, change: Change) {
-        if let Err(payload) = self.slot.change(change) {
+        if let Err(payload) = self.slot.change_above(&*self.below().raw(), change) {
             self.fail_with(Cause::from_panic(payload));
         }
     }

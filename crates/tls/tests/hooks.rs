@@ -19,7 +19,7 @@ mod authority;
 mod hooked;
 mod support;
 
-use hooked::{PLACES, Place, at, client, server};
+use hooked::{PLACES, Place, at, client, encrypting, server};
 use support::upgrading::{clear, line};
 use support::{Both, End, Peer, jumping, keep_reports, layered, pattern, poll_once};
 
@@ -260,6 +260,36 @@ fn a_hook_that_panics_over_a_flight_that_rode_along_ends_the_connection() {
         assert!(is_panic(&left.log.cause().expect("a cause")));
         assert_eq!(reports.borrow().len(), 1, "{:?}", reports.borrow());
     });
+}
+
+// A write encrypts, and calls nobody: what has failed in it is reported after it
+#[test]
+fn a_panic_of_the_encryption_is_reported_outside_of_the_call_in_which_it_comes() {
+    let acts: [fn(&Transport); 3] = [
+        |transport| {
+            transport.write(&[7; 50_000]);
+        },
+        |transport| transport.write_eof().expect("it can"),
+        Transport::close,
+    ];
+    for act in acts {
+        jumping(async move {
+            let tls = Both::new();
+            let mut ground = Ground::new(&tls, Place::ClientLog).await;
+            ground.client = encrypting::client(&tls);
+            let reports = keep_reports();
+            ground.start();
+            ground.left.write(b"first");
+            ground.right.log.received_at_least(5).await;
+            at(Place::Encrypter, || panic!("on purpose"));
+            act(&ground.left);
+            assert!(reports.borrow().is_empty(), "reported inside of the call");
+            ground.left.log.lost().await;
+            assert!(is_panic(&ground.left.log.cause().expect("a cause")));
+            assert_eq!(reports.borrow().len(), 1, "{:?}", reports.borrow());
+            ground.lost().await;
+        });
+    }
 }
 
 // A client looks for an earlier session before there is a connection

@@ -435,6 +435,25 @@ fn a_loss_that_comes_while_somebody_looks_at_the_protocol_is_told_later() {
     });
 }
 
+// T-03: and so may a change of protocol, which is made at once
+#[test]
+fn a_loss_that_comes_during_a_change_is_told_to_the_protocol_that_it_makes() {
+    watched(|| {
+        let event_loop = Rc::new(EventLoop::with_clock(JumpingClock::new()).expect("a loop"));
+        let pair = Rc::new(at_rest(&event_loop));
+        let (runs, share) = (event_loop.clone(), pair.clone());
+        pair.client.wrap_protocol(move |protocol| {
+            share.line.reset();
+            run_in(&runs, turns(20));
+            protocol
+        });
+        run_in(&event_loop, turns(20));
+        assert!(pair.client.log.has(Callback::ConnectionLost));
+        pair.client.log.assert_complete();
+        event_loop.close().expect("a loop that does not run");
+    });
+}
+
 /// Whether a loop in which nobody does anything has nothing to do.
 fn assert_waits(event_loop: &EventLoop) {
     let before = event_loop.handle().statistics();

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::future::{Future, IntoFuture};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
@@ -398,4 +399,50 @@ fn the_greeting_of_an_endpoint_waits_and_so_does_a_loss_before_it() {
         assert_eq!(diary.entries(), [Told::Made, Told::Lost(None), Told::Dropped]);
         event_loop.close().expect("a loop that does not run");
     });
+}
+
+// T-03: whoever waits is not forgotten when there is no protocol any more
+#[test]
+fn a_change_that_panics_meanwhile_keeps_nobody_waiting() {
+    for (layers, aborts) in LAYERS.into_iter().flat_map(|n| [false, true].map(|end| (n, end))) {
+        watched(|| {
+            let (resting, mut peer) = Resting::new(layers);
+            let look = || {
+                resting.look(|| {
+                    resting.transport.wrap_protocol(|_| panic!("on purpose"));
+                    peer.write_all(b"for nobody").expect("a peer");
+                    if aborts {
+                        resting.transport.abort();
+                    }
+                });
+            };
+            assert!(catch_unwind(AssertUnwindSafe(look)).is_err());
+            resting.run(resting.transport.closed());
+            assert!(resting.log.is_abandoned());
+            resting.event_loop.close().expect("a loop that does not run");
+        });
+    }
+}
+
+// T-24: a change is made at once, and may run the loop like whoever looks
+#[test]
+fn what_comes_during_a_change_is_told_to_the_protocol_that_it_makes() {
+    for layers in LAYERS {
+        watched(|| {
+            let (resting, mut peer) = Resting::new(layers);
+            peer.write_all(b"hello").expect("a peer");
+            drop(peer);
+            let resting = Rc::new(resting);
+            let share = resting.clone();
+            resting.transport.wrap_protocol(move |protocol| {
+                share.run(until(|| is_readable(&share.transport)));
+                share.run(turns(10));
+                protocol
+            });
+            let resting = Rc::into_inner(resting).expect("the change is gone");
+            let log = resting.log.clone();
+            assert!(resting.lost().is_none());
+            log.assert(&[Event::Made, Event::data("hello"), Event::Eof, Event::Lost(None)]);
+        });
+    }
 }

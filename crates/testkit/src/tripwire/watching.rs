@@ -177,7 +177,6 @@ impl RawTransport for Watching {
         self.below.statistics()
     }
 
-    // The next three are given the user's code in order to run it.
     fn abort_above(&self) -> Option<usize> {
         let _entered = self.tripwire.call("abort_above");
         self.below.abort_above()
@@ -188,6 +187,7 @@ impl RawTransport for Watching {
         self.below.set_abort_above(limit);
     }
 
+    // The next three are given the user's code in order to run it.
     fn change_protocol(&self, change: Change) {
         self.below.change_protocol(change);
     }

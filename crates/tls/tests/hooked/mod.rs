@@ -27,6 +27,8 @@ use tidegate_tls::{Client, Provider, Server};
 use crate::authority::Pem;
 use crate::support::Both;
 
+pub(crate) mod encrypting;
+
 /// Where rustls calls code of the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -50,9 +52,11 @@ pub(crate) enum Place {
     ClientVerifier,
     /// The server makes a ticket.
     TicketMade,
+    /// The client encrypts, which may be inside of a call of the user's.
+    Encrypter,
 }
 
-/// All but the one that is before there is a connection.
+/// All that are reached in a handshake or behind it, when something was received.
 pub(crate) const PLACES: [Place; 9] = [
     Place::Verifier,
     Place::ClientLog,
@@ -68,7 +72,10 @@ pub(crate) const PLACES: [Place; 9] = [
 impl Place {
     pub(crate) fn is_of_client(self) -> bool {
         use Place::*;
-        matches!(self, Verifier | ClientLog | TicketComes | TicketWanted | OwnCertificate)
+        matches!(
+            self,
+            Verifier | ClientLog | TicketComes | TicketWanted | OwnCertificate | Encrypter
+        )
     }
 }
 
