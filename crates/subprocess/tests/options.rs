@@ -4,8 +4,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::symlink;
 
 use nix::unistd::{Pid, getpgid, getsid};
 use tempfile::{TempDir, tempfile};
@@ -14,9 +16,9 @@ use tidegate_subprocess::{SpawnError, Stdio, SubprocessTransport};
 use tidegate_testkit::run;
 
 mod support;
+use support::{Log, Recording, Told, exec, inner, shell, turns, until};
 #[cfg(target_os = "linux")]
-use support::again_ignoring;
-use support::{Log, Recording, Told, exec, finished, inner, shell, turns, until};
+use support::{again_ignoring, finished};
 
 /// What a child writes to its output.
 async fn output(
@@ -62,23 +64,21 @@ fn the_program_is_looked_for_in_the_childs_own_path() {
     run(async {
         let (first, second) =
             (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
-        let script = |folder: &TempDir, mode| {
-            let path = folder.path().join("tidegate-tool");
-            fs::write(&path, "#!/bin/sh\necho \"$0\"\n").expect("written");
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("permissions");
-            path
-        };
-        let tool = script(&second, 0o755);
-        let names = [first.path(), second.path()].map(|path| path.to_str().expect("text"));
+        let (first, second) = (first.path(), second.path());
+        // A file that was written could not be executed while a child of another test has its descriptor still.
+        symlink("/bin/sh", second.join("tidegate-tool")).expect("a link");
+        let names = [first, second].map(|path| path.to_str().expect("text"));
         let too_long = "/long".repeat(1000);
         let path = format!("/no/such/folder:{too_long}:{}:{}", names[0], names[1]);
         let asked = || exec("tidegate-tool");
-        let found = output(asked(), |child| child.env("PATH", &path)).await;
-        assert_eq!(found.trim_end(), tool.to_str().expect("text"));
+        let found = async || {
+            let asked_there = |child: Recording| child.env("PATH", &path).args(["-c", "echo here"]);
+            assert_eq!(output(asked(), asked_there).await, "here\n");
+        };
+        found().await;
         // One that is not permitted is passed over, and told of if there is no other.
-        script(&first, 0o644);
-        let found = output(asked(), |child| child.env("PATH", &path)).await;
-        assert_eq!(found.trim_end(), tool.to_str().expect("text"));
+        fs::write(first.join("tidegate-tool"), "").expect("written");
+        found().await;
         let error = asked().0.env("PATH", format!("{}:/no", names[0])).await.expect_err("refused");
         let told = inner::<SpawnError>(&error);
         assert!(matches!(told, Some(SpawnError::NotExecutable { .. })), "{error:?}");

@@ -14,12 +14,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+#[cfg(target_os = "linux")]
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use tidegate_protocols::layer::Transparent;
 use tidegate_protocols::{
     Address, Layered, PeerCredentials, PeerName, SockName, Transport, UnixAddress, WriteLimits,
 };
-use tidegate_reactor::{EventLoop, LoopHandle, sleep};
+use tidegate_reactor::sleep;
+#[cfg(target_os = "linux")]
+use tidegate_reactor::{EventLoop, LoopHandle};
 use tidegate_testkit::{Callback, Event, Recorder, alone, open_descriptors, run, turns, watched};
 use tidegate_transports::{
     ArgumentError, UnixError, UnixPath, UnixReason, connect_accepted_socket,

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, mknodat};
+use nix::sys::stat;
+use nix::unistd::mkfifo;
+use rustix::fs::{Mode, OFlags, fcntl_getfl};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tempfile::TempDir;
@@ -40,7 +42,7 @@ pub(crate) fn fifo() -> (OwnedFd, OwnedFd) {
 pub(crate) fn fifo_path() -> (TempDir, PathBuf) {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("fifo");
-    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
+    mkfifo(&path, stat::Mode::S_IRWXU).expect("a FIFO");
     (folder, path)
 }
 
