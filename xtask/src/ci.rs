@@ -127,7 +127,7 @@ fn features(names: &'static str) -> Step {
     Step::call(&name, command)
 }
 
-/// The check that our crates compile for another system, if its standard library is installed.
+/// The check that our crates and their tests compile for another system, if its standard library is installed.
 fn foreign(metadata: &Metadata, target: &str) -> Step {
     let installed = shell::read(Command::new("rustup").args(["target", "list", "--installed"]))
         .is_ok_and(|list| list.lines().any(|line| line == target));
@@ -138,7 +138,7 @@ fn foreign(metadata: &Metadata, target: &str) -> Step {
             again: "",
         };
     }
-    let mut command = shell::cargo(["check", "--target", target]);
+    let mut command = shell::cargo(["check", "--tests", "--target", target]);
     let house = workspace::root().join("crates");
     for package in &metadata.packages {
         // The cryptography of TLS is C, and would need a compiler for that system as well.
