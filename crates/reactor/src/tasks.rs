@@ -251,7 +251,10 @@ impl From<JoinError> for io::Error {
 /// # event_loop.close()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub struct TaskPanic {
+pub struct TaskPanic(Box<Panicked>);
+
+/// What is known of a panic. Boxed, since every task has room for how it may end.
+struct Panicked {
     text: String,
     /// Never locked: only so that other threads may look at the text, though not at the value.
     payload: Mutex<Payload>,
@@ -259,19 +262,20 @@ pub struct TaskPanic {
 
 impl TaskPanic {
     fn new(payload: Payload) -> TaskPanic {
-        TaskPanic { text: panic_text(&*payload).to_owned(), payload: Mutex::new(payload) }
+        let text = panic_text(&*payload).to_owned();
+        TaskPanic(Box::new(Panicked { text, payload: Mutex::new(payload) }))
     }
 
     /// The text of the panic, as far as it has one.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// The value that the task panicked with.
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send> {
-        self.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.0.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the panic go on in the caller.
